@@ -1,0 +1,1 @@
+"""IO: the only place, with `train`, that touches disk."""

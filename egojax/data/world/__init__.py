@@ -1,0 +1,1 @@
+"""The procedural world: exact truth for everything."""

@@ -1,0 +1,24 @@
+"""What a user can mend, told in one line each; bugs keep their traceback."""
+
+from collections.abc import Iterable
+
+
+class UsageError(Exception):
+    """Wrong usage or input: shown without a traceback, exit code 2.
+
+    The text says where, what was found, what was expected and what to do. A file with
+    several problems raises one error with a line for each (`from_problems`).
+    """
+
+    @classmethod
+    def from_problems(cls, problems: Iterable[str]) -> "UsageError":
+        """Joins the problems of one input, a line each."""
+        return cls("\n".join(problems))
+
+
+class FrameError(Exception):
+    """One frame cannot be used: skipped, counted and reported, exit code 3.
+
+    A `Source` raises it for a bad frame of an otherwise good clip; whoever reads the
+    clip in chunks catches it and marks the frame as not valid.
+    """

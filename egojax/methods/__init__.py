@@ -1,0 +1,1 @@
+"""Algorithms over clips that several jobs share; no config objects."""

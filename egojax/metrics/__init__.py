@@ -1,0 +1,1 @@
+"""Metrics: accumulators of counts with update, merge and compute."""

@@ -1,0 +1,1 @@
+"""Jobs: tie a method to the launcher and the training loop."""

@@ -1,0 +1,1 @@
+"""Training: loop, checkpoints, device mesh, logs; knows tasks by contract."""
