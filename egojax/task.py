@@ -1,22 +1,44 @@
 """The contract between a job and the launcher and training loop."""
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, Protocol
 
 import jax
 from flax import nnx
 
-from egojax.types import Clip
+from egojax.data.runs import ClipFolder
+from egojax.types import Clip, SkippedFrame
 
 Batch = Any  # A pytree of arrays, whatever the task's loss takes.
-Scores = Any  # A metric accumulator: update, merge, compute.
+
+
+class Progress(Protocol):
+    """Told how far a stage has come: `progress(done, total)`."""
+
+    def __call__(self, done: int, total: int) -> None: ...
+
+
+class Stage(NamedTuple):
+    """One step of a job on one clip: reads the clip and the folder, writes the folder.
+
+    A stage may be stopped at any moment and run again; what it finds of itself it may
+    keep. It returns the frames that it had to leave out.
+    """
+
+    name: str
+    run: Callable[[Clip, ClipFolder, Progress], list[SkippedFrame]]
 
 
 class Task(NamedTuple):
-    """A system, as five functions. Pure, except `batches`, which iterates."""
+    """A job.
 
-    init: Callable[[jax.Array], nnx.Module]  # Fresh weights; empty module if none.
-    batches: Callable[[Iterable[Clip], jax.Array], Iterator[Batch]]
-    loss: Callable[[nnx.Module, Batch, jax.Array], tuple[jax.Array, dict]] | None
-    predict: Callable[[nnx.Module, Clip, jax.Array], Clip]  # Answers filled in.
-    score: Callable[[Clip, Clip], Scores]  # (predicted, true)
+    The published systems' `predict` is the chain of `stages`: so that it can be
+    stopped, resumed, and fed with a user's own files at any point.
+    """
+
+    clips: Mapping[str, Callable[[], Clip]]  # By name; opened one at a time.
+    stages: tuple[Stage, ...]  # In order, each on one clip.
+    summary: Callable[[Mapping[str, ClipFolder]], dict[str, Any]]  # -> metrics.json
+    init: Callable[[jax.Array], nnx.Module] | None = None  # Fresh weights.
+    batches: Callable[[Iterable[Clip], jax.Array], Iterator[Batch]] | None = None
+    loss: Callable[[nnx.Module, Batch, jax.Array], tuple[jax.Array, dict]] | None = None

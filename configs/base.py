@@ -1,0 +1,18 @@
+"""Fields that every job has."""
+
+import ml_collections
+
+
+def run(job: str, seed: int = 0) -> ml_collections.ConfigDict:
+    """Returns what the launcher itself reads: the job, the mode, the seed, devices."""
+    config = ml_collections.ConfigDict()
+    config.job = job
+    config.mode = "predict"  # predict | eval | train | view | synthesize
+    config.seed = seed
+    # Devices: how many the batch is split over; -1 = all that there are.
+    config.mesh = dict(data=-1)
+    # Reading: frames a chunk, chunks read ahead.
+    config.read = dict(chunk=16, ahead=2)
+    # Where `view` listens.
+    config.view = dict(host="127.0.0.1", port=8080)
+    return config
