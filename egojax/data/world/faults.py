@@ -203,7 +203,7 @@ def _merge(state: FaultState, now: Moment, boxes: np.ndarray) -> FaultState:
     rng = now.rng(MERGES)
     draws = rng.random((len(until), len(until)))
     lengths = rng.geometric(1.0 / max(1.0, now.faults.fault_frames), len(until))
-    for i, j in _neighbours(boxes, reach=0.1):
+    for i, j in _neighbours(boxes, reach=0.2):
         free = until[i] <= now.t and until[j] <= now.t
         if free and draws[i, j] < now.chance(now.faults.merge_rate):
             until[i], partner[i] = now.t + lengths[i], j
