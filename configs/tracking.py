@@ -1,0 +1,143 @@
+"""EgoSeg3D: 3D-aware tracking of per-frame segments (Bhalgat et al., ACCV 2024).
+
+From a clip with poses, depth and imperfect 2D segments to objects that keep their
+identity through occlusion and absence.
+
+  python launch.py --config=configs/tracking.py                      embedded clip
+  python launch.py --config=configs/tracking.py:smoke                seconds, for CI
+  python launch.py --config=configs/tracking.py:epic_fields \
+      --config.data.root=ROOT --config.data.clips=P01_104            the official layout
+  python launch.py --config=configs/tracking.py:epic_fields+official published behaviour
+  python launch.py --config=configs/tracking.py:folder --config.data.root=MY_CLIP
+  python launch.py --config=configs/tracking.py:hot3d --config.data.root=RECORDING
+  python launch.py --config=configs/tracking.py:adt --config.data.root=SEQUENCE
+  python launch.py --config=configs/tracking.py:bench                standard benchmark
+
+Stages
+  observe   depth aligned to the static scene, segments lifted to 3D: observations/
+  track     who is who: tracks.npz
+  labels    labels/, pred.json, official/
+  score     against the truth, where it is known: scores.json
+  show      overlay.mp4, report.html
+
+Expect: the embedded clip (120 frames) takes about a minute on two CPU cores; its table
+shows the 2D ids before and the tracks after.
+"""
+
+import base
+import ml_collections
+from ml_collections.config_dict import placeholder
+
+# Classes that the published system neither tracks nor scores.
+IGNORED = (
+    *("sink", "salt", "water", "surface", "carrot", "celery", "courgette", "flour"),
+    *("hot water", "mixture", "olive oil", "sugar", "yeast"),
+)
+
+
+def get_config(arg: str = "") -> ml_collections.ConfigDict:
+    """Returns the experiment; `arg` names variants joined by "+"."""
+    config = base.run("tracking", seed=0)
+    config.data = dict(
+        name="world",  # world | epic_fields | folder | hot3d | adt
+        root=placeholder(str),  # Folder of the data set, or of the user's own clip.
+        clips=placeholder(str),  # "P01_104,P01_01"; of the world: seeds, "0,1,2".
+        stride=1,  # Every how many frames.
+        max_frame=0,  # Only so many frames; 0 = all.
+        repeat=1,  # The clip played so often, for tests of long videos.
+    )
+    config.world = dict(
+        num_frames=120,
+        size_hw=(256, 456),
+        faults="all",  # none | ids_only | all
+        camera_path=placeholder(str),  # Drive the head by these poses (meta.json).
+        bench=False,  # The standard benchmark's scene and absences.
+    )
+    config.official = dict(  # Names inside the official ROOT layout.
+        segments="deva_OWLv2_s5",
+        features="dino_s5",
+        truth="visor_DEVA100_segmaps",
+        use_rescale=True,
+    )
+    config.stream = "214-1"  # Camera stream of Aria recordings.
+    config.segments = dict(min_pixels=500, ignore_categories=IGNORED)
+    config.depth = dict(
+        space="depth",  # depth | disparity | official
+        align=True,  # To the static scene, frame by frame.
+        exclude_segments=True,  # Moving things take no part in the alignment.
+        smooth=0,  # Frames over which scale and shift are smoothed; 0 = none.
+        renderer="jax",  # jax | embree (extra: mesh)
+    )
+    config.lift = dict(mode="median", erode=2)  # median | centroid (published)
+    config.features = dict(name="auto")  # auto | file | descriptor | none
+    config.assoc = dict(
+        mode="online",  # online | lagged | offline
+        weights=placeholder(str),  # npz of learned weights (--mode=train writes it).
+        must_link=placeholder(str),  # JSON: [[[frame, id], [frame, id]], ...]
+        cannot_link=placeholder(str),
+    )
+    config.eval = dict(
+        tree=placeholder(str),  # --mode=eval: an official segmaps folder to score.
+        official_tap_bug=False,
+        radius=0.3,  # Metres, for PCL.
+        bootstrap=1000,
+    )
+    config.show = dict(overlay=True, report=True, official=True)
+    config.train = dict(steps=300, learning_rate=0.03, checkpoint_every=100)
+    for variant in filter(None, arg.split("+")):
+        VARIANTS[variant](config)
+    return config
+
+
+def _smoke(config):
+    """Seconds on a CPU: few frames, small ones."""
+    config.world.num_frames = 12
+    config.world.size_hw = (96, 160)
+    config.segments.min_pixels = 40
+
+
+def _bench(config):
+    """The standard benchmark's clips (its table: experiments/benchmark.py)."""
+    config.world.bench = True
+    config.world.num_frames = 600
+    config.data.clips = "0-9"
+
+
+def _official(config):
+    """The published behaviour, defects included."""
+    config.lift.mode = "centroid"
+    config.assoc.mode = "official"
+    config.depth.exclude_segments = False
+
+
+def _epic_fields(config):
+    """EPIC-FIELDS and VISOR in the official ROOT layout."""
+    config.data.name = "epic_fields"
+    config.data.stride = 5
+    config.data.max_frame = 20_000
+
+
+def _folder(config):
+    """The user's own folder."""
+    config.data.name = "folder"
+
+
+def _hot3d(config):
+    """HOT3D recordings: boxes and object poses."""
+    config.data.name = "hot3d"
+
+
+def _adt(config):
+    """Aria Digital Twin sequences."""
+    config.data.name = "adt"
+
+
+VARIANTS = {
+    "smoke": _smoke,
+    "bench": _bench,
+    "official": _official,
+    "epic_fields": _epic_fields,
+    "folder": _folder,
+    "hot3d": _hot3d,
+    "adt": _adt,
+}
