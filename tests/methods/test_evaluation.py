@@ -1,0 +1,85 @@
+"""Renaming segments and scoring equals painting the maps anew and scoring those."""
+
+import numpy as np
+import pytest
+
+from egojax.methods import evaluation
+from egojax.metrics import TrackingScores, frame_overlap
+from egojax.types import Clip, Source, TrackTable
+
+SIZE_HW, NUM_FRAMES = (24, 36), 12
+
+
+def random_maps(seed: int, top: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, top, (NUM_FRAMES, 4, 6))
+    return np.kron(coarse, np.ones((1, 6, 6), int)).astype(np.int32)
+
+
+@pytest.fixture
+def clip() -> Clip:
+    frame_ids = tuple(f"{t:04d}" for t in range(NUM_FRAMES))
+    truth = Clip("c", frame_ids, SIZE_HW, labels=Source.of(random_maps(0, 4)))
+    return Clip(
+        "c", frame_ids, SIZE_HW, labels=Source.of(random_maps(1, 6)), truth=truth
+    )
+
+
+def table_of(clip: Clip, track_of: dict[int, int]) -> TrackTable:
+    rows = [
+        (t, int(s)) for t in range(NUM_FRAMES) for s in np.unique(clip.labels[t]) if s
+    ]
+    frame, segment = np.array(rows).T
+    zero = np.zeros(len(rows), np.float32)
+    return TrackTable(
+        frame_idx=frame.astype(np.int32),
+        segment_id=segment,
+        track_id=np.array([track_of[s] for s in segment.tolist()], np.int32),
+        category=zero.astype(np.int32),
+        score=zero,
+        confidence=zero,
+        location=np.zeros((len(rows), 3), np.float32),
+        centroid_xy=np.zeros((len(rows), 2), np.float32),
+        area=zero.astype(np.int32),
+    )
+
+
+def test_scores_of_names_equal_scores_of_painted_maps(clip):
+    track_of = {1: 1, 2: 2, 3: 1, 4: 3, 5: 3}
+    table = table_of(clip, track_of)
+    names = evaluation.names_by_frame(table, table.track_id, NUM_FRAMES)
+    overlaps = evaluation.true_overlaps(clip, 0)
+    found = evaluation.score_names(overlaps, {"tracks": names})["tracks"].compute()
+    painted = np.array([0, *track_of.values()])[random_maps(1, 6)]
+    expected = TrackingScores.of(
+        frame_overlap(clip.truth.labels[t], painted[t]) for t in range(NUM_FRAMES)
+    ).compute()
+    for key, value in expected.items():
+        np.testing.assert_allclose(found[key], value, rtol=1e-12, err_msg=key)
+
+
+def test_true_ids_cannot_be_beaten_by_random_names(clip):
+    table = table_of(clip, {k: k for k in range(1, 6)})
+    overlaps = list(evaluation.true_overlaps(clip, 0))
+    bound = evaluation.true_ids(overlaps, table)
+    rng = np.random.default_rng(0)
+    namings = {
+        "bound": evaluation.names_by_frame(table, bound, NUM_FRAMES),
+        "random": evaluation.names_by_frame(
+            table, rng.integers(1, 5, len(table)), NUM_FRAMES
+        ),
+    }
+    scores = evaluation.score_names(overlaps, namings)
+    assert (
+        scores["bound"].compute()["AssA"] >= scores["random"].compute()["AssA"] - 1e-12
+    )
+
+
+def test_small_true_objects_and_frames_without_truth_do_not_count(clip):
+    maps = random_maps(0, 4)
+    maps[3, 0, 0] = 9
+    hidden = [None if t == 5 else maps[t] for t in range(NUM_FRAMES)]
+    clip = clip.replace(truth=clip.truth.replace(labels=Source.of(hidden)))
+    overlaps = dict(evaluation.true_overlaps(clip, 1))
+    assert 5 not in overlaps and len(overlaps) == NUM_FRAMES - 1
+    assert 9 not in overlaps[3].true_ids
