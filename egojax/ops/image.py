@@ -1,0 +1,112 @@
+"""Images under jit: resize, pad to a multiple, look up at points.
+
+Pixels are (x, y); the centre of the first pixel is (0.5, 0.5), so that a resize maps
+outer corners to outer corners ("half pixel centres", align_corners=False).
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Num, Shaped
+
+from egojax.types import typed
+
+
+@jax.jit(static_argnames="size_hw")
+@typed
+def resize_nearest(
+    images: Shaped[Array, "*batch H W C"], size_hw: tuple[int, int]
+) -> Shaped[Array, "*batch h w C"]:
+    """Takes the input pixel under each output centre; for labels, depth and masks."""
+    rows = _nearest_index(images.shape[-3], size_hw[0])
+    columns = _nearest_index(images.shape[-2], size_hw[1])
+    return images[..., rows, :, :][..., columns, :]
+
+
+def _nearest_index(old: int, new: int) -> Array:
+    # Integers: (i + 0.5) * old / new, rounded down, without rounding errors.
+    return (2 * jnp.arange(new) + 1) * old // (2 * new)
+
+
+@jax.jit(static_argnames="size_hw")
+@typed
+def resize_bilinear(
+    images: Float[Array, "*batch H W C"], size_hw: tuple[int, int]
+) -> Float[Array, "*batch h w C"]:
+    """Interpolates between the four nearest centres; borders repeat.
+
+    Shrinking by more than two skips pixels, as torch and OpenCV do: no antialiasing.
+    """
+    for axis, new in ((-3, size_hw[0]), (-2, size_hw[1])):
+        old = images.shape[axis]
+        at = (jnp.arange(new) + 0.5) * (old / new) - 0.5
+        low, weight = _neighbours(at, old)
+        low_part = jnp.take(images, low, axis=axis)
+        high_part = jnp.take(images, jnp.minimum(low + 1, old - 1), axis=axis)
+        shape = [1] * images.ndim
+        shape[axis] = new
+        weight = weight.astype(images.dtype).reshape(shape)
+        images = low_part * (1 - weight) + high_part * weight
+    return images
+
+
+def _neighbours(at: Array, size: int) -> tuple[Array, Array]:
+    """Index of the lower neighbour and the weight of the upper one."""
+    at = jnp.clip(at, 0.0, size - 1.0)
+    low = jnp.clip(jnp.floor(at).astype(jnp.int32), 0, max(size - 2, 0))
+    return low, at - low
+
+
+@jax.jit(static_argnames="multiple")
+@typed
+def pad_to_multiple(
+    images: Num[Array, "*batch H W C"], multiple: int
+) -> Num[Array, "*batch h w C"]:
+    """Repeats the last row and column until both sides divide by `multiple`.
+
+    The content stays at the upper left: cut with `[..., :H, :W, :]`.
+    """
+    height, width = images.shape[-3:-1]
+    pad = [(0, 0)] * (images.ndim - 3)
+    pad += [(0, -height % multiple), (0, -width % multiple), (0, 0)]
+    return jnp.pad(images, pad, mode="edge")
+
+
+@jax.jit
+@typed
+def lookup_bilinear(
+    image: Float[Array, "H W C"], points_xy: Float[Array, "*points 2"]
+) -> Float[Array, "*points C"]:
+    """Values at pixel coordinates; outside the outer centres the border repeats.
+
+    Differentiable in the image and in the points. Where a weight is exactly 0 its pixel
+    does not count, so an infinite depth beside the point does no harm.
+    """
+    height, width = image.shape[:2]
+    x, wx = _neighbours(points_xy[..., 0] - 0.5, width)
+    y, wy = _neighbours(points_xy[..., 1] - 0.5, height)
+    x1, y1 = jnp.minimum(x + 1, width - 1), jnp.minimum(y + 1, height - 1)
+    corners = (
+        (y, x, (1 - wy) * (1 - wx)),
+        (y, x1, (1 - wy) * wx),
+        (y1, x, wy * (1 - wx)),
+        (y1, x1, wy * wx),
+    )
+    out = jnp.zeros((*points_xy.shape[:-1], image.shape[-1]), image.dtype)
+    for row, column, weight in corners:
+        value, weight = image[row, column], weight[..., None].astype(image.dtype)
+        # Only an infinite value needs the guard: elsewhere the gradient must pass.
+        idle = (weight == 0) & ~jnp.isfinite(value)
+        out += jnp.where(idle, 0, value) * weight
+    return out
+
+
+@jax.jit
+@typed
+def lookup_nearest(
+    image: Shaped[Array, "H W C"], points_xy: Float[Array, "*points 2"]
+) -> Shaped[Array, "*points C"]:
+    """The pixel under each point; outside the image the border repeats."""
+    height, width = image.shape[:2]
+    column = jnp.clip(jnp.floor(points_xy[..., 0]).astype(jnp.int32), 0, width - 1)
+    row = jnp.clip(jnp.floor(points_xy[..., 1]).astype(jnp.int32), 0, height - 1)
+    return image[row, column]
