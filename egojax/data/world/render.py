@@ -1,0 +1,203 @@
+"""What the camera sees of a world, exactly: labels, depths, masks, flow, point tracks.
+
+All functions treat one frame, are jitted, and depend on the frame's poses alone, so
+that frames can be rendered in any order.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jaxtyping import Array, Bool, Float, Int
+
+from egojax.data.world import raster
+from egojax.data.world.state import World
+from egojax.types import typed
+
+
+@struct.dataclass
+class Scene:
+    """What does not change over a clip, on the device."""
+
+    vertices: Any  # float32 (V, 3), body axes.
+    vertex_body: Any  # int32 (V,)
+    faces: Any  # int32 (F, 3)
+    face_body: Any  # int32 (F,)
+    layer: Any  # int32 (F,): 0 = never moves, 1 = moves at some time.
+    num_objects: int = struct.field(pytree_node=False)
+    size_hw: tuple[int, int] = struct.field(pytree_node=False)
+
+
+class View(NamedTuple):
+    """One frame's poses, float32."""
+
+    intrinsics: Float[Array, "3 3"]
+    w2c: Float[Array, "4 4"]
+    poses: Float[Array, "B 4 4"]  # Body to world.
+
+
+class Layers(NamedTuple):
+    """One frame, exact. Depth is +inf where nothing is."""
+
+    labels: Int[Array, "H W"]  # Objects 1..K in view; 0 = anything else.
+    depth: Float[Array, "H W"]
+    static_depth: Float[Array, "H W"]  # Of what never moves in the clip.
+    masks: Bool[Array, "K H W"]  # Amodal: seen or hidden, within the image.
+    actor: Bool[Array, "H W"]
+    face: Int[Array, "H W"]  # Nearest face; -1 = none.
+    bary: Float[Array, "H W 3"]  # Of the face's corners, in space (not on the screen).
+
+
+def make_scene(world: World, size_hw: tuple[int, int]) -> Scene:
+    """Puts the geometry of a world on the device."""
+    return Scene(
+        vertices=jnp.asarray(world.vertices),
+        vertex_body=jnp.asarray(world.vertex_body),
+        faces=jnp.asarray(world.faces),
+        face_body=jnp.asarray(world.face_body),
+        layer=jnp.asarray((~world.static_bodies)[world.face_body].astype(np.int32)),
+        num_objects=world.num_objects,
+        size_hw=size_hw,
+    )
+
+
+def camera_vertices(scene: Scene, view: View) -> Float[Array, "V 3"]:
+    """All vertices in camera axes."""
+    to_camera = jnp.einsum("ij,bjk->bik", view.w2c, view.poses)[scene.vertex_body]
+    return (
+        jnp.einsum("vij,vj->vi", to_camera[:, :3, :3], scene.vertices)
+        + to_camera[:, :3, 3]
+    )
+
+
+def pixel_centers(size_hw: tuple[int, int]) -> Float[Array, "H W 2"]:
+    """The (x, y) of every pixel's center."""
+    height, width = size_hw
+    x, y = jnp.meshgrid(jnp.arange(width) + 0.5, jnp.arange(height) + 0.5)
+    return jnp.stack([x, y], -1)
+
+
+@jax.jit
+def draw(scene: Scene, view: View) -> Layers:
+    """Renders the geometric layers of one frame."""
+    verts = camera_vertices(scene, view)
+    tri = raster.set_up(verts, scene.faces, view.intrinsics, scene.size_hw)
+    obj = scene.face_body - 1
+    seen = raster.sweep(tri, scene.layer, obj, scene.num_objects, scene.size_hw)
+    xy = pixel_centers(scene.size_hw)
+    depths = [face_depth(tri, face, xy) for face in seen.face]
+    in_front = depths[1] < depths[0]
+    face = jnp.where(in_front, seen.face[1], seen.face[0])
+    body = jnp.where(face >= 0, scene.face_body[face], 0)
+    return Layers(
+        labels=jnp.where(body <= scene.num_objects, body, 0),
+        depth=jnp.where(in_front, depths[1], depths[0]),
+        static_depth=depths[0],
+        masks=seen.covered,
+        actor=body > scene.num_objects + 1,
+        face=face,
+        bary=_bary(scene, tri, verts, face, xy),
+    )
+
+
+def face_depth(
+    tri: raster.Triangles, face: Int[Array, "*S"], xy: Float[Array, "*S 2"]
+) -> Float[Array, "*S"]:
+    """Depth of the plane of a face at image points; +inf where face is -1."""
+    inv = _plane(tri.inv_z[face], _from_origin(tri, face, xy))
+    return jnp.where(face >= 0, 1.0 / jnp.maximum(inv, 1e-6), jnp.inf)
+
+
+def _from_origin(tri: raster.Triangles, face: Array, xy: Array) -> Array:
+    return xy - (tri.origin[face].astype(jnp.float32) + 0.5)
+
+
+def _plane(coef: Array, xy: Array) -> Array:
+    return coef[..., 0] * xy[..., 0] + coef[..., 1] * xy[..., 1] + coef[..., 2]
+
+
+def _bary(
+    scene: Scene, tri: raster.Triangles, verts: Array, face: Array, xy: Array
+) -> Array:
+    """Weights of the corners in space: those on the screen over the corners' depths."""
+    at = _from_origin(tri, face, xy)
+    inv = 1.0 / jnp.maximum(verts[scene.faces][..., 2], raster.NEAR)
+    weights = _plane(tri.bary[face], at[..., None, :]) * inv[face]
+    total = weights.sum(-1, keepdims=True)
+    weights = weights / jnp.where(jnp.abs(total) > 1e-12, total, 1.0)
+    return jnp.where((face >= 0)[..., None], weights, 0.0)
+
+
+def body_points(
+    scene: Scene, face: Int[Array, "*S"], bary: Float[Array, "*S 3"]
+) -> Float[Array, "*S 3"]:
+    """Points on faces, in the axes of their bodies."""
+    return jnp.einsum("...ij,...i->...j", scene.vertices[scene.faces[face]], bary)
+
+
+def project_points(
+    scene: Scene, view: View, face: Int[Array, "*S"], points: Float[Array, "*S 3"]
+) -> tuple[Float[Array, "*S 2"], Float[Array, "*S"]]:
+    """Pixels and depths at which another frame sees body points; z <= 0 is behind."""
+    pose = jnp.einsum("ij,bjk->bik", view.w2c, view.poses)[scene.face_body[face]]
+    cam = jnp.einsum("...ij,...j->...i", pose[..., :3, :3], points) + pose[..., :3, 3]
+    z = jnp.maximum(cam[..., 2:], raster.NEAR)
+    focal = jnp.stack([view.intrinsics[0, 0], view.intrinsics[1, 1]])
+    ahead = (1,) * (cam.ndim - 1)
+    focal, center = focal.reshape(*ahead, 2), view.intrinsics[:2, 2].reshape(*ahead, 2)
+    xy = cam[..., :2] / z * focal + center
+    return xy, cam[..., 2]
+
+
+@jax.jit
+def flow(scene: Scene, layers: Layers, other: View) -> Float[Array, "H W 2"]:
+    """Where each pixel's point is in another frame, minus where it is in this one."""
+    points = body_points(scene, layers.face, layers.bary)
+    xy, _ = project_points(scene, other, layers.face, points)
+    moved = xy - pixel_centers(scene.size_hw)
+    return jnp.where((layers.face >= 0)[..., None], moved, 0.0)
+
+
+class Points(NamedTuple):
+    """Surface points to follow."""
+
+    face: Int[Array, "N"]
+    at: Float[Array, "N 3"]  # Axes of the face's body.
+
+
+@functools.partial(jax.jit, static_argnames="count")
+@typed
+def pick_points(scene: Scene, layers: Layers, key: Array, count: int) -> Points:
+    """Points of a frame, half of them on what moves or is an object."""
+    flat = layers.face.reshape(-1)
+    body = jnp.where(flat >= 0, scene.face_body[flat], 0)
+    share = jnp.where(body > 0, 1.0 / jnp.maximum((body > 0).sum(), 1), 0.0)
+    share += jnp.where(body == 0, 1.0 / jnp.maximum((body == 0).sum(), 1), 0.0)
+    share = jnp.where(flat >= 0, share, 0.0) + 1e-12
+    at = jax.random.choice(key, flat.shape[0], (count,), p=share / share.sum())
+    face = jnp.maximum(flat[at], 0)
+    return Points(face, body_points(scene, face, layers.bary.reshape(-1, 3)[at]))
+
+
+@jax.jit
+@typed
+def follow_points(
+    scene: Scene, layers: Layers, view: View, points: Points
+) -> tuple[Float[Array, "N 2"], Bool[Array, "N"]]:
+    """Where points are in a frame, and whether nothing hides them."""
+    xy, z = project_points(scene, view, points.face, points.at)
+    height, width = scene.size_hw
+    size = jnp.array([width, height], jnp.float32)
+    inside = ((xy >= 0.0) & (xy < size[None])).all(-1) & (z > raster.NEAR)
+    col, row = jnp.clip(xy.astype(jnp.int32), 0, size.astype(jnp.int32)[None] - 1).T
+    hit = layers.face[row, col]
+    # The surface seen by that pixel, carried to the very point within the pixel.
+    verts = camera_vertices(scene, view)
+    tri = raster.set_up(verts, scene.faces, view.intrinsics, scene.size_hw)
+    surface = face_depth(tri, hit, xy)
+    same_body = scene.face_body[hit] == scene.face_body[points.face]
+    slack = jnp.where(same_body, 0.004, 0.001) + 0.002 * z
+    return xy, inside & (z <= surface + slack)
