@@ -6,12 +6,26 @@ NaN where undefined). Recorders take one sequence frame by frame, in bounded mem
 Everything is float64 on the host and exact in its counts.
 """
 
+from egojax.metrics.bootstrap import (
+    Difference,
+    Interval,
+    bootstrap_difference,
+    bootstrap_interval,
+    pooled,
+)
 from egojax.metrics.davis import (
     ObjectSeries,
     Protocol,
     RegionScores,
     score_sequence,
     series_statistics,
+)
+from egojax.metrics.depth import (
+    DEPTH_FIELDS,
+    DepthScores,
+    align_disparity,
+    depth_errors,
+    depth_from_aligned,
 )
 from egojax.metrics.egoseg import (
     IGNORED_CATEGORIES,
@@ -22,6 +36,8 @@ from egojax.metrics.egoseg import (
 )
 from egojax.metrics.hota import ALPHAS
 from egojax.metrics.matching import best_matching
+from egojax.metrics.mean import Mean
+from egojax.metrics.osnom import FrameDetections, evaluation_frames, percentage_correct
 from egojax.metrics.overlap import (
     FrameOverlap,
     box_ioa,
@@ -31,6 +47,20 @@ from egojax.metrics.overlap import (
     frame_overlaps,
     mask_overlap,
     point_similarity,
+)
+from egojax.metrics.permanence import (
+    GAP_EDGES,
+    RADII,
+    PermanenceRecorder,
+    PermanenceScores,
+    match_objects,
+)
+from egojax.metrics.points import (
+    PointScores,
+    Queries,
+    RedetectionScores,
+    point_accuracy,
+    sample_queries,
 )
 from egojax.metrics.recorder import DetectionPairs, IdTriple, TrackRecorder
 from egojax.metrics.regions import (
@@ -48,25 +78,48 @@ from egojax.metrics.schema import (
     mean_of_results,
     to_json,
 )
+from egojax.metrics.track_map import TrackMapScores, TrackVolumeRecorder, TrackVolumes
 from egojax.metrics.tracking import TrackingScores, average_classes, combine_sequences
+from egojax.metrics.trajectory import Similarity, align_similarity, trajectory_errors
 
 __all__ = [
     "ALPHAS",
+    "DEPTH_FIELDS",
+    "GAP_EDGES",
     "IGNORED_CATEGORIES",
     "PERCENT",
+    "RADII",
+    "DepthScores",
     "DetectionPairs",
+    "Difference",
     "EgoSegRecorder",
     "EgoSegScores",
     "EgoSegVideo",
+    "FrameDetections",
     "FrameOverlap",
     "IdTriple",
+    "Interval",
+    "Mean",
     "ObjectSeries",
+    "PermanenceRecorder",
+    "PermanenceScores",
+    "PointScores",
     "Protocol",
+    "Queries",
+    "RedetectionScores",
     "RegionScores",
+    "Similarity",
+    "TrackMapScores",
     "TrackRecorder",
+    "TrackVolumeRecorder",
+    "TrackVolumes",
     "TrackingScores",
+    "align_disparity",
+    "align_similarity",
     "average_classes",
     "best_matching",
+    "bootstrap_difference",
+    "bootstrap_interval",
     "boundary_map",
     "boundary_radius",
     "box_ioa",
@@ -74,18 +127,27 @@ __all__ = [
     "box_overlap",
     "combine_sequences",
     "contour_accuracy",
+    "depth_errors",
+    "depth_from_aligned",
+    "evaluation_frames",
     "format_number",
     "format_table",
     "frame_overlap",
     "frame_overlaps",
     "is_percent",
     "mask_overlap",
+    "match_objects",
     "mean_of_results",
+    "percentage_correct",
+    "point_accuracy",
     "point_similarity",
+    "pooled",
     "region_and_contour",
     "region_similarity",
     "resize_nearest",
+    "sample_queries",
     "score_sequence",
     "series_statistics",
     "to_json",
+    "trajectory_errors",
 ]

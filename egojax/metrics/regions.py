@@ -44,7 +44,7 @@ def boundary_map(mask: np.ndarray) -> np.ndarray:
 
 
 def boundary_radius(size_hw: tuple[int, ...], bound_th: float = 0.008) -> int:
-    """Tolerance of F in pixels: a share of the diagonal; `bound_th` itself from 1 on."""
+    """Tolerance of F in pixels: a share of the diagonal, or `bound_th` from 1 on."""
     if bound_th >= 1:
         return int(bound_th)
     return math.ceil(bound_th * math.hypot(*size_hw))

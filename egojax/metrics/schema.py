@@ -151,7 +151,8 @@ def format_number(name: str, value: Any) -> str:
     if value is None or isinstance(value, str):
         return value or "-"
     number = float(value)
-    if math.isnan(number):
+    undefined = number == -1 and name.startswith(("AP", "AR", "PCL"))
+    if undefined or math.isnan(number):
         return "-"
     if is_percent(name):
         return f"{100 * number:.1f}"
