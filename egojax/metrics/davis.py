@@ -7,6 +7,7 @@ Differs: the decay is right beyond 256 frames; `official_compat` brings the offi
 """
 
 import dataclasses
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
@@ -108,7 +109,10 @@ def score_sequence(
     name: str = "sequence",
     bound_th: float = 0.008,
 ) -> RegionScores:
-    """J and F of one sequence of label maps, read one frame at a time.
+    """J and F of one sequence of label maps.
+
+    Frames are read one at a time; the unsupervised protocols keep the label maps, since
+    the number of proposals is known at the end alone.
 
     Args:
       true_frames: Integers (H, W); 255 is void, but in the free form it is an id.
@@ -220,19 +224,19 @@ def _score_proposals(
     table = np.zeros((2, num_pred, num_true, len(pairs)))
     for k, (truth, pred) in enumerate(pairs):
         void = truth == VOID
-        for p in range(num_pred):
-            mask = pred == p + 1
-            for t in range(num_true):
-                table[:, p, t, k] = region_and_contour(
-                    truth == t + 1, mask, void, bound_th=bound_th
-                )
+        objects = [truth == i for i in _up_to(num_true)]
+        proposals = [pred == i for i in _up_to(num_pred)]
+        for (p, mask), (t, true) in itertools.product(
+            enumerate(proposals), enumerate(objects)
+        ):
+            table[:, p, t, k] = region_and_contour(true, mask, void, bound_th=bound_th)
     quality = table.mean(axis=(0, 3)) if pairs else np.zeros((num_pred, num_true))
     picked = optimize.linear_sum_assignment(quality, maximize=True)
     matched = table[:, picked[0], picked[1], :]
-    objects = tuple(
+    series = [
         ObjectSeries(name, k + 1, matched[0, k], matched[1, k]) for k in range(num_true)
-    )
-    return _checked(name, objects)
+    ]
+    return _checked(name, tuple(series))
 
 
 def _as_scores(

@@ -112,7 +112,7 @@ class EgoSegRecorder:
         self.strict = strict
         self.official_tap_bug = official_tap_bug
         self.true_background = None if official_tap_bug else true_background
-        names = pred_categories or true_classes
+        names = true_classes if pred_categories is None else pred_categories
         self._classes = {
             key: (value, names.get(key))
             for key, value in true_classes.items()
@@ -138,8 +138,8 @@ class EgoSegRecorder:
             map of another size is brought to the prediction's by nearest neighbour.
           pred_labels: Segment ids (h, w), 0 = none.
           pred_category: Segment id to category, in this frame.
-          true_category: Object id to class: then every true object keeps its identity,
-            so that a class may have several objects.
+          true_category: Object id to class: then the true maps hold object ids, 0 =
+            none, and every object keeps its identity: a class may have several.
         """
         truth = resize_nearest(np.asarray(true_labels), np.shape(pred_labels))
         if self.official_tap_bug:
@@ -162,7 +162,7 @@ class EgoSegRecorder:
             true_class = _categories(overlap.true_ids, true_category)
         for key, (of_truth, of_pred) in self._classes.items():
             is_true = true_class == of_truth
-            is_pred = pred_class == (_UNKNOWN + 1 if of_pred is None else of_pred)
+            is_pred = (pred_class == of_pred) & (of_pred is not None)
             counted = overlap.pred_ids[is_pred & (overlap.pred_area >= self.min_area)]
             self._identities[key].update(counted.tolist())
             if is_true.any():
