@@ -55,10 +55,9 @@ def count_clear(pairs: DetectionPairs, threshold: float) -> ClearCounts:
         raise ValueError(f"threshold {threshold}, expected above 0 and at most 1")
     num_true, num_pred = len(pairs.true_rank), len(pairs.pred_rank)
     if num_true == 0 or num_pred == 0:
-        missed = num_true if num_pred == 0 else 0
-        false = num_pred if num_pred else 0
-        lost = pairs.num_true_ids if num_pred == 0 else 0
-        return ClearCounts(0, missed, false, 0, 0, 0, lost, 0, 0, 0.0, 1, 1)
+        # Everything is missed, or false; no frame is counted.
+        lost = pairs.num_true_ids
+        return ClearCounts(0, num_true, num_pred, 0, 0, 0, lost, 0, 0, 0.0, 1, 1)
     step = _processed_steps(pairs)
     matched = _match(pairs, step, threshold)
     row = pairs.true[matched]

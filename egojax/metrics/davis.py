@@ -15,6 +15,7 @@ import numpy as np
 from scipy import optimize
 
 from egojax.errors import UsageError
+from egojax.metrics.overlap import frame_overlap, paired_frames
 from egojax.metrics.regions import region_and_contour
 
 Protocol = Literal["semi", "unsup", "unsup-motion", "davis2016", "free"]
@@ -146,7 +147,7 @@ def score_sequence(
 def _paired(
     true_frames: Iterable[np.ndarray], pred_frames: Iterable[np.ndarray], name: str
 ) -> Iterable[tuple[np.ndarray, np.ndarray]]:
-    for k, (truth, pred) in enumerate(zip(true_frames, pred_frames, strict=True)):
+    for k, (truth, pred) in enumerate(paired_frames(true_frames, pred_frames, name)):
         truth, pred = np.asarray(truth), np.asarray(pred)
         if truth.shape != pred.shape:
             raise UsageError(
@@ -194,8 +195,9 @@ def _score_free(
     history: dict[int, list[tuple[float, float]]] = {}
     before: dict[int, list[tuple[float, float]]] = {}
     for frame, (truth, pred) in enumerate(pairs):
-        in_truth = set(np.unique(truth).tolist()) - {0}
-        in_pred = set(np.unique(pred).tolist()) - {0}
+        overlap = frame_overlap(truth, pred)
+        in_truth = set(overlap.true_ids.tolist())
+        in_pred = set(overlap.pred_ids.tolist())
         empty = [(1.0, 1.0)] * frame
         for i in in_truth - set(history):
             history[i] = before.pop(i, empty.copy())

@@ -10,6 +10,7 @@ Host NumPy. Counts are exact; areas of boxes are float64.
 import collections
 import concurrent.futures
 import dataclasses
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 
@@ -174,7 +175,7 @@ def frame_overlaps(
         "true_background": true_background,
         "pred_background": pred_background,
     }
-    pairs = zip(true_frames, pred_frames, strict=True)
+    pairs = paired_frames(true_frames, pred_frames)
     if threads <= 1:
         yield from (frame_overlap(a, b, **backgrounds) for a, b in pairs)
         return
@@ -185,6 +186,26 @@ def frame_overlaps(
             if len(pending) > 4 * threads:
                 yield pending.popleft().result()
         yield from (future.result() for future in pending)
+
+
+def paired_frames(
+    true_frames: Iterable[np.ndarray],
+    pred_frames: Iterable[np.ndarray],
+    name: str = "sequence",
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Walks both sides together.
+
+    Raises:
+      UsageError: One side ends before the other.
+    """
+    pairs = itertools.zip_longest(true_frames, pred_frames)
+    for k, (truth, pred) in enumerate(pairs):
+        if truth is None or pred is None:
+            short = "truth" if truth is None else "prediction"
+            raise UsageError(
+                f"{name}: the {short} ends after {k} frames, before the other"
+            )
+        yield truth, pred
 
 
 def mask_overlap(

@@ -1,7 +1,8 @@
 """One form for all results: a flat dictionary of numbers, and what is made of it.
 
 Values are in [0, 1] or in their natural range; NaN means "undefined, no data". Tables
-multiply by 100 where the field does, JSON writes NaN as null.
+multiply by 100 where the field does, JSON writes NaN as null. The names `J&F-dot`,
+`pHOTA` and `MOS-I` are kept free for measures to come.
 """
 
 import math
@@ -63,8 +64,6 @@ PERCENT = frozenset(
         "identity_survival",
     ]
 )
-# Reserved for measures to come, so that nothing else takes these names.
-RESERVED = frozenset({"J&F-dot", "pHOTA", "MOS-I"})
 
 
 def is_percent(name: str) -> bool:

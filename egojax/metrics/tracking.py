@@ -137,24 +137,22 @@ def average_classes(
     """
     every = list(scores.values() if isinstance(scores, Mapping) else scores)
     used = [s for s in every if not ignore_empty_classes or _has_detections(s)]
-    out: dict[str, Any] = {}
-    by_alpha = [hota_by_alpha(s.hota) for s in used]
-    total = hota_by_alpha(combine_sequences(every).hota)
-    for name in HOTA_FIELDS:
-        total[name] = _mean([fields[name] for fields in by_alpha], 19)
-    out |= hota_summary(total)
-    flat = [s.compute() for s in used]
-    for name in ("HOTA(0)", "LocA(0)", "HOTALocA(0)"):
-        out[name] = float(_mean([f[name] for f in flat]))
     summed = combine_sequences(every)
+    by_alpha = [hota_by_alpha(s.hota) for s in used]
+    hota = hota_by_alpha(summed.hota)
+    for name in HOTA_FIELDS:
+        hota[name] = _mean([fields[name] for fields in by_alpha], 19)
+    flat = [s.compute() for s in used]
+    at_zero = ("HOTA(0)", "LocA(0)", "HOTALocA(0)")
     counts = {
         **{name: int(getattr(summed.clear, name)) for name in CLEAR_COUNTS},
         **{name: int(value) for name, value in vars(summed.identity).items()},
         **detection_summary(summed.count),
     }
     ratios = {**clear_summary(summed.clear), **identity_summary(summed.identity)}
-    means = {k: float(_mean([f[k] for f in flat])) for k in ratios if k not in counts}
-    return out | counts | means
+    averaged = [*at_zero, *(name for name in ratios if name not in counts)]
+    means = {name: float(_mean([f[name] for f in flat])) for name in averaged}
+    return hota_summary(hota) | counts | means
 
 
 def _has_detections(scores: TrackingScores) -> bool:

@@ -103,6 +103,8 @@ def test_wrong_inputs_are_told_by_name_and_frame():
         UsageError, match=r"kite, frame 0: the prediction is \(30, 39\)"
     ):
         metrics.score_sequence(maps, maps[:, :, 1:], name="kite")
+    with pytest.raises(UsageError, match="kite: the prediction ends after 5 frames"):
+        metrics.score_sequence(maps, maps[:5], name="kite")
     with pytest.raises(UsageError, match="no object"):
         metrics.score_sequence(0 * maps, maps, protocol="free")
     crowded = maps.copy()
