@@ -48,8 +48,9 @@ def test_scores_of_names_equal_scores_of_painted_maps(clip):
     track_of = {1: 1, 2: 2, 3: 1, 4: 3, 5: 3}
     table = table_of(clip, track_of)
     names = evaluation.names_by_frame(table, table.track_id, NUM_FRAMES)
-    overlaps = evaluation.true_overlaps(clip, 0)
-    found = evaluation.score_names(overlaps, {"tracks": names})["tracks"].compute()
+    frames = evaluation.true_frames(clip, 0)
+    found = evaluation.score_names(frames, {"tracks": names})["tracks"]
+    found = found.tracking.compute()
     painted = np.array([0, *track_of.values()])[random_maps(1, 6)]
     expected = TrackingScores.of(
         frame_overlap(clip.truth.labels[t], painted[t]) for t in range(NUM_FRAMES)
@@ -60,7 +61,7 @@ def test_scores_of_names_equal_scores_of_painted_maps(clip):
 
 def test_true_ids_cannot_be_beaten_by_random_names(clip):
     table = table_of(clip, {k: k for k in range(1, 6)})
-    overlaps = list(evaluation.true_overlaps(clip, 0))
+    overlaps = list(evaluation.true_frames(clip, 0))
     bound = evaluation.true_ids(overlaps, table)
     rng = np.random.default_rng(0)
     namings = {
@@ -71,7 +72,8 @@ def test_true_ids_cannot_be_beaten_by_random_names(clip):
     }
     scores = evaluation.score_names(overlaps, namings)
     assert (
-        scores["bound"].compute()["AssA"] >= scores["random"].compute()["AssA"] - 1e-12
+        scores["bound"].tracking.compute()["AssA"]
+        >= scores["random"].tracking.compute()["AssA"] - 1e-12
     )
 
 
@@ -80,6 +82,6 @@ def test_small_true_objects_and_frames_without_truth_do_not_count(clip):
     maps[3, 0, 0] = 9
     hidden = [None if t == 5 else maps[t] for t in range(NUM_FRAMES)]
     clip = clip.replace(truth=clip.truth.replace(labels=Source.of(hidden)))
-    overlaps = dict(evaluation.true_overlaps(clip, 1))
+    overlaps = {f.frame_idx: f.overlap for f in evaluation.true_frames(clip, 1)}
     assert 5 not in overlaps and len(overlaps) == NUM_FRAMES - 1
     assert 9 not in overlaps[3].true_ids
