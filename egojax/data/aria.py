@@ -31,11 +31,12 @@ from egojax.data.hot3d import POSE_COLUMNS
 from egojax.errors import FrameError, UsageError
 from egojax.types import Camera, Clip, Objects, Segments, Source
 
-# Streams of a camera in video.vrs, depth_images.vrs and segmentations.vrs.
+# Stream of a camera in video.vrs -> its label there, and the streams of its true maps
+# in depth_images.vrs and segmentations.vrs.
 STREAMS = {
-    "camera-rgb": ("214-1", "345-1", "400-1"),
-    "camera-slam-left": ("1201-1", "345-2", "400-2"),
-    "camera-slam-right": ("1201-2", "345-3", "400-3"),
+    "214-1": ("camera-rgb", "345-1", "400-1"),
+    "1201-1": ("camera-slam-left", "345-2", "400-2"),
+    "1201-2": ("camera-slam-right", "345-3", "400-3"),
 }
 TRAJECTORY = {
     "tracking_timestamp_us": int,
@@ -55,11 +56,11 @@ def is_recording(folder: pathlib.Path) -> bool:
     return all((folder / name).is_file() for name in names)
 
 
-def read_clip(folder: pathlib.Path, camera: str = "camera-rgb") -> Clip:
-    """Reads one camera of a recording.
+def read_clip(folder: pathlib.Path, stream: str = "214-1") -> Clip:
+    """Reads one camera stream of a recording.
 
     Args:
-      camera: A key of `STREAMS`.
+      stream: A key of `STREAMS`; "214-1" is the colour camera.
 
     Returns:
       A clip with frames, fisheye cameras, depth in metres, labels, segments, and in
@@ -69,18 +70,18 @@ def read_clip(folder: pathlib.Path, camera: str = "camera-rgb") -> Clip:
     Raises:
       UsageError: the extra `aria` is not installed, or files are missing or malformed.
     """
-    if camera not in STREAMS:
-        raise UsageError(f"no camera {camera}; there are {', '.join(STREAMS)}")
-    video_id, depth_id, segment_id = STREAMS[camera]
-    video = _Stream(folder / "video.vrs", video_id)
+    if stream not in STREAMS:
+        raise UsageError(f"{folder}: no stream {stream}; it has {', '.join(STREAMS)}")
+    label, depth_id, segment_id = STREAMS[stream]
+    video = _Stream(folder / "video.vrs", stream)
     uids, names, category = _read_instances(folder / "instances.json")
-    model = video.calibration(camera)
+    model = video.calibration(label)
     size_hw = model.size_hw
     depth = _Stream(folder / "depth_images.vrs", depth_id)
     segmentation = _Stream(folder / "segmentations.vrs", segment_id)
     labels = _matched(video.stamps, segmentation, lambda raw: _rank(raw, uids), size_hw)
     clip = Clip(
-        name=f"{folder.resolve().name}_{camera}",
+        name=f"{folder.resolve().name}_{stream}",
         frame_ids=tuple(str(t) for t in video.stamps),
         size_hw=size_hw,
         fps=_rate(video.stamps),

@@ -145,6 +145,20 @@ def test_a_movie_without_time_stamps_is_counted_by_decoding(tmp_path):
     assert [number_of(frames[t]) for t in order] == order
 
 
+def test_a_movie_filmed_sideways_is_turned_upright(tmp_path):
+    """The display matrix turns counter-clockwise, as numpy does."""
+    with av.open(str(tmp_path / "a.mp4"), "w") as box:
+        stream = box.add_stream("libx264", rate=24)
+        stream.height, stream.width, stream.pix_fmt = 64, 96, "yuv420p"
+        stream.set_display_rotation(90)
+        picture = av.VideoFrame.from_ndarray(smooth_frame(5), format="rgb24")
+        box.mux(stream.encode(picture))
+        box.mux(stream.encode())
+    frames, info = video.read_video(tmp_path / "a.mp4")
+    assert info.size_hw == (96, 64)
+    assert number_of(np.rot90(frames[0], -1)) == 5
+
+
 def test_a_movie_that_was_cut_off_gives_errors_for_what_is_lost(tmp_path):
     """A fragmented file that lost its end, and one with a hole of zeros."""
     write_movie(tmp_path / "a.mkv", 40, g="10", bf="0")
