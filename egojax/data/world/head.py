@@ -5,7 +5,6 @@ import numpy as np
 from egojax.errors import UsageError
 
 EYE_HEIGHT = 1.56
-PITCH_OFFSET = 0.10  # The camera looks this much below the gaze, radians.
 
 
 def follow(targets: np.ndarray, fps: float, seconds: float) -> np.ndarray:

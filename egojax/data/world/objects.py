@@ -5,6 +5,7 @@ The same generator state gives the same thing, so that look-alikes are exact cop
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -36,7 +37,7 @@ class Model:
     shape: Shape
     grip: tuple[float, float, float]  # Object axes, metres.
 
-    @property
+    @functools.cached_property
     def radius(self) -> float:
         """Of the circle around the axis that it fills on a surface."""
         return float(np.linalg.norm(self.shape.vertices[:, :2], axis=-1).max())

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from egojax.data.world import shapes
+from egojax.data.world import fixtures, shapes
 from egojax.data.world.shapes import Material, Shape
 
 GAP = 0.12  # From the free floor to the furniture.
@@ -82,6 +82,7 @@ def make_room(
     )
     parts.append(_sideboard(looks, (west + 0.1, east - 0.1), south, wall_s))
     parts.append(_fridge(looks, wall_w, (-half_y - 0.3, -half_y + 0.35)))
+    parts += _clutter(rng, (sink_x, east, wall_n, wall_s, west))
     surfaces = (
         Surface(
             "worktop",
@@ -102,8 +103,8 @@ def make_room(
         Surface(
             "sideboard",
             2,
-            (west + 0.15, wall_s + 0.05),
-            (east - 0.15, south - 0.05),
+            (west + 0.3, wall_s + 0.05),
+            (east - 0.3, south - 0.05),
             0.85,
             0.9,
         ),
@@ -138,6 +139,31 @@ def make_room(
         lamp=(0.2, 0.1, 2.35),
         window=(wall_w + 0.2, 0.5 * half_y, 1.7),
     )
+
+
+def _clutter(rng: np.random.Generator, at: tuple[float, ...]) -> list[Shape]:
+    """Things that stay: at the far ends of the furniture, on walls and floor."""
+    sink_x, east, wall_n, wall_s, west = at
+    facing_north = shapes.rotation((0, 0, 1), np.pi)
+    places = [
+        (fixtures.rack(rng), (sink_x - 0.5, wall_n - 0.3, TOP)),
+        (fixtures.soap(rng), (sink_x - 0.2, wall_n - 0.1, TOP)),
+        (fixtures.toaster(rng), (east + 0.48, wall_n - 0.16, TOP)),
+        (fixtures.utensils(rng), (east + 0.78, wall_n - 0.14, TOP)),
+        (fixtures.knife_block(rng), (east + 0.5, wall_n - 0.42, TOP)),
+        (fixtures.paper_roll(rng), (east + 0.8, wall_n - 0.36, TOP)),
+        (fixtures.rail(rng, 0.75), (sink_x + 0.4, wall_n, 1.24)),
+        (fixtures.socket(), (sink_x + 0.25, wall_n, 1.12)),
+        (fixtures.socket(), (east + 0.35, wall_n, 1.14)),
+        (fixtures.towel(rng), (sink_x + 0.1, wall_n - 0.63, TOP - 0.06)),
+        (fixtures.mat(rng), (east + 0.34, float(rng.uniform(-0.25, 0.2)), 0.7605)),
+    ]
+    low = [
+        (fixtures.plant(rng), (west + 0.12, wall_s + 0.13, 0.85)),
+        (fixtures.books(rng), (east - 0.02, wall_s + 0.12, 0.85)),
+    ]
+    placed = [shape.moved(spot) for shape, spot in places]
+    return placed + [shape.moved(spot, facing_north) for shape, spot in low]
 
 
 def _pick(rng: np.random.Generator, *colours: shapes.Rgb) -> shapes.Rgb:

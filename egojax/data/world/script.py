@@ -16,7 +16,8 @@ from egojax.data.world import body, head
 from egojax.data.world.objects import Model
 from egojax.data.world.room import DRAWER_TRAVEL, TOP, Room, Surface
 
-REACH, CARRY, RETREAT, SLIDE = 0.55, 1.25, 0.5, 0.6  # Seconds of the parts of an event.
+REACH, CARRY, RETREAT, SLIDE = 0.5, 1.1, 0.45, 0.5  # Seconds of the parts of an event.
+MAX_LEAN = 0.3  # Metres that the head may pass the edge of the free floor.
 PULL = np.array([0.0, -DRAWER_TRAVEL, 0.0])
 
 
@@ -206,7 +207,10 @@ def _start(
         _place_cluster(plan, group)
     rest = [k for k in range(count) if not np.isfinite(plan.positions[0, k, 0])]
     for k in sorted(rest, key=lambda k: -models[k].radius):  # The large ones first.
-        plan.positions[:, k] = _must_place(plan, k)
+        if clusters:
+            plan.positions[:, k] = _must_place(plan, k)
+        else:
+            _place_anywhere(plan, k)
     return plan
 
 
@@ -214,7 +218,7 @@ def _place_cluster(plan: _Plan, group: Sequence[int]) -> None:
     """The members within 0.4 m of each other, in a circle of 0.2 m."""
     for _ in range(60):
         first = _must_place(plan, group[0])
-        center = first[:2] + plan.rng.uniform(-0.1, 0.1, 2)
+        center = first + np.append(plan.rng.uniform(-0.1, 0.1, 2), 0.0)
         spots = [first]
         plan.positions[:, group[0]] = first
         for k in group[1:]:
@@ -230,7 +234,7 @@ def _place_cluster(plan: _Plan, group: Sequence[int]) -> None:
                 break
             plan.positions[:, k] = spot
             spots.append(spot)
-        if len(spots) == len(group) and np.linalg.norm(first[:2] - center) < 0.19:
+        if len(spots) == len(group) and np.linalg.norm(first - center) < 0.19:
             return
         plan.positions[:, list(group)] = np.inf
     raise Conflict
@@ -255,15 +259,29 @@ def _free_place(
         and height < s.clear
         and 2 * model.radius < min(_size(s)) + 0.12
     ]
+    if not fits:
+        return None
     share = np.array([np.prod(_size(s)) for s in fits])
     for _ in range(tries):
         surface = fits[int(plan.rng.choice(len(fits), p=share / share.sum()))]
         spot = _spot(plan.rng, surface, model.radius)
-        if near is not None and np.linalg.norm(spot[:2] - near[0]) > near[1]:
+        if near is not None and np.linalg.norm(spot - near[0]) > near[1]:
             continue
         if _is_free(plan, t, k, spot):
             return spot
     return None
+
+
+def _place_anywhere(plan: _Plan, k: int) -> None:
+    """Places object k at its station, or at another one where there is room."""
+    count = len(plan.room.stations)
+    for shift in range(count):
+        station = (plan.station_of[k] + shift) % count
+        spot = _free_place(plan, 0, k, station, tries=150)
+        if spot is not None:
+            plan.positions[:, k], plan.station_of[k] = spot, station
+            return
+    raise Conflict
 
 
 def _must_place(plan: _Plan, k: int) -> np.ndarray:
@@ -305,8 +323,8 @@ def _plan_events(plan: _Plan, visits: Sequence[Visit]) -> None:
     """Fills every visit with as much handling as fits; others move things unseen."""
     drawer_used = False
     for n, visit in enumerate(visits):
-        t = visit.start + plan.frames(0.5)
-        long_enough = visit.stop - t > plan.frames(5.2)
+        t = visit.start + plan.frames(0.35)
+        long_enough = visit.stop - t > plan.frames(4.1)
         if (
             visit.station == 0
             and long_enough
@@ -316,7 +334,7 @@ def _plan_events(plan: _Plan, visits: Sequence[Visit]) -> None:
             drawer_used = True
         while t + plan.frames(REACH + CARRY + RETREAT) < visit.stop:
             t = _carry(plan, t, visit.station) + plan.frames(plan.rng.uniform(0.2, 0.7))
-        if n > 1 and plan.rng.random() < 0.4:
+        if n and plan.rng.random() < 0.5:
             _move_unseen(plan, visit, visits)
 
 
@@ -394,7 +412,7 @@ def _use_drawer(plan: _Plan, t: int) -> int:
 
 def _slide(plan: _Plan, t: int, goal: float) -> int:
     """The hand takes the drawer's handle and moves it."""
-    grasp = min(t + plan.frames(0.35), len(plan.opened) - 2)
+    grasp = min(t + plan.frames(0.3), len(plan.opened) - 2)
     release = min(grasp + plan.frames(SLIDE), len(plan.opened) - 1)
     share = _ease(np.arange(grasp, release) - grasp, release - grasp)
     plan.opened[grasp:release] = plan.opened[grasp] + share * (
@@ -402,7 +420,7 @@ def _slide(plan: _Plan, t: int, goal: float) -> int:
     )
     plan.moving[grasp:release] |= plan.inside[grasp:release]
     plan.opened[release:] = goal
-    plan.events.append(Event(-1, (t, grasp, release, release + plan.frames(0.35))))
+    plan.events.append(Event(-1, (t, grasp, release, release + plan.frames(0.3))))
     return release + plan.frames(0.15)
 
 
@@ -459,12 +477,24 @@ def _head_path(plan: _Plan, visits: Sequence[Visit], stand: np.ndarray) -> np.nd
         t0, _, _, t1 = event.times
         t0 = max(0, t0 - plan.frames(0.15))
         target[t0:t1] = 0.3 * target[t0:t1] + 0.7 * held(event)[t0:t1]
-    gaze = head.follow(target, plan.fps, 0.24)
+    gaze = head.follow(target, plan.fps, 0.36)
     height = head.EYE_HEIGHT + head.bobbing(stand, plan.fps)
     height += 0.02 * head.sway(rng, num_frames, plan.fps, 1)[:, 0]
-    turn = head.sway(rng, num_frames, plan.fps, 3) * (0.03, 0.035, 0.05)
-    turn[:, 0] -= head.PITCH_OFFSET * 0.0
-    return head.look_at(np.column_stack([stand, height]), gaze, turn)
+    turn = head.sway(rng, num_frames, plan.fps, 3) * (0.05, 0.06, 0.06)
+    lean = _lean(plan, stand)
+    height -= 0.25 * np.linalg.norm(lean, axis=-1)
+    return head.look_at(np.column_stack([stand + lean, height]), gaze, turn)
+
+
+def _lean(plan: _Plan, stand: np.ndarray) -> np.ndarray:
+    """How far the head bends over the furniture for what is out of reach, (T, 2)."""
+    lean, of = np.zeros_like(stand), _contact(plan)
+    for event in plan.events:
+        span = slice(event.times[0], event.times[2])
+        to = of(event)[span, :2] - stand[span]
+        dist = np.maximum(np.linalg.norm(to, axis=-1, keepdims=True), 1e-6)
+        lean[span] = to / dist * np.clip(dist - 0.5, 0.0, MAX_LEAN)
+    return head.follow(lean, plan.fps, 0.5)
 
 
 def _contact(plan: _Plan) -> Callable[[Event], np.ndarray]:
@@ -497,7 +527,7 @@ def _hand(plan: _Plan, w2c: np.ndarray) -> np.ndarray:
     ahead = np.concatenate([ahead, np.zeros((len(ahead), 1))], -1)
     ahead /= np.maximum(np.linalg.norm(ahead, axis=-1, keepdims=True), 1e-6)
     right, up = np.cross(ahead, [0.0, 0.0, 1.0]), np.array([0.0, 0.0, 1.0])
-    shoulder = eye + 0.2 * right - 0.3 * up - 0.02 * ahead
+    shoulder = eye + 0.21 * right - 0.36 * up - 0.14 * ahead
     rest = shoulder - 0.5 * up + 0.08 * ahead
     weight, curl = np.zeros(len(eye)), np.full(len(eye), 0.35)
     wrist, palm_to = rest.copy(), rest + 0.1 * ahead - 0.1 * up

@@ -148,9 +148,8 @@ def _occlusion(layers: Layers, view: View, surface: Surface) -> Array:
     blocked = jnp.zeros((height, width))
     for k in range(NUM_AO):
         metres = 0.025 + 0.17 * (k / NUM_AO) ** 1.5
-        angle = 2.399963 * k + 0.5 * (
-            (row + col) % 2
-        )  # Golden angle; a half-step dither.
+        # Golden angle; four patterns, averaged over 2 x 2 pixels below.
+        angle = 2.399963 * k + 0.6 * (2 * (row % 2) + col % 2)
         pixels = jnp.clip(metres * view.intrinsics[0, 0] / depth, 1.0, 60.0)
         r = jnp.clip(row + (pixels * jnp.sin(angle)).astype(jnp.int32), 0, height - 1)
         c = jnp.clip(col + (pixels * jnp.cos(angle)).astype(jnp.int32), 0, width - 1)
@@ -158,7 +157,9 @@ def _occlusion(layers: Layers, view: View, surface: Surface) -> Array:
         dist = jnp.sqrt(jnp.sum(to * to, -1) + 1e-8)
         up = jnp.sum(to * surface.normal, -1) / dist
         blocked += jnp.clip(up - 0.12, 0.0, 1.0) / (1.0 + (dist / (2.0 * metres)) ** 4)
-    return jnp.exp(-2.6 * blocked / NUM_AO * 2.0)
+    wide = jnp.pad(blocked, ((0, 1), (0, 1)), mode="edge")
+    mean = (wide[:-1, :-1] + wide[1:, :-1] + wide[:-1, 1:] + wide[1:, 1:]) / 4.0
+    return jnp.exp(-9.0 * mean / NUM_AO)
 
 
 def _shadow(scene: Scene, paint: Paint, view: View, surface: Surface) -> Array:
@@ -203,9 +204,9 @@ def _radiance(
     facing = jnp.clip(jnp.sum(s.normal * to_lamp, -1), 0.0, 1.0)
     soft = jnp.clip(0.45 + 0.55 * jnp.sum(s.normal * to_window, -1), 0.0, 1.0)
     up = 0.5 + 0.5 * s.normal[..., 2]
-    fill = 0.20 + 0.16 * up
-    direct = light[1] * 2.3 * facing * lit / (0.5 + lamp_dist2)
-    around = (light[0] * (0.55 * soft**1.5) + fill) * open_sky
+    fill = 0.10 + 0.12 * up
+    direct = light[1] * 2.2 * facing * lit / (0.5 + lamp_dist2)
+    around = (light[0] * (0.36 * soft**1.7) + fill) * open_sky
     diffuse = direct[..., None] * bulb + around[..., None] * day
     mirror = 2.0 * jnp.sum(s.normal * to_eye, -1, keepdims=True) * s.normal - to_eye
     shine = (
@@ -224,7 +225,10 @@ def _motion_blur(rgb: Array, shift: Array) -> Array:
     height, width = rgb.shape[:2]
     row, col = jnp.mgrid[:height, :width]
     total = rgb
-    for share in (-0.5, -0.25, 0.25, 0.5):
+    # Each pixel looks at its own times, or long blurs would show as separate copies.
+    dither = ((row * 7 + col * 11 + row * col) % 16 / 16.0 - 0.5) * 0.2
+    for tap in (-0.4, -0.2, 0.2, 0.4):
+        share = tap + dither
         r = jnp.clip(jnp.round(row + share * shift[..., 1]), 0, height - 1).astype(
             jnp.int32
         )
@@ -245,7 +249,7 @@ def _sensor(rgb: Array, key: Array) -> Array:
     shot, colour = jax.random.split(key)
     gray = jax.random.normal(shot, (height, width, 1))
     chroma = _blur(jax.random.normal(colour, (height, width, 3)))
-    grain = jnp.sqrt(jnp.maximum(rgb, 0.0) * 2.5e-4 + 1.0e-5)
+    grain = jnp.sqrt(jnp.maximum(rgb, 0.0) * 4.0e-5 + 1.5e-6)
     rgb = jnp.maximum(rgb + grain * (0.8 * gray + 0.9 * chroma), 0.0)
     toned = rgb * (2.51 * rgb + 0.03) / (rgb * (2.43 * rgb + 0.59) + 0.14)
     display = jnp.clip(toned, 0.0, 1.0) ** (1.0 / 2.2)
@@ -260,7 +264,7 @@ def _blur(rgb: Array) -> Array:
         wide = jnp.concatenate([first, rgb, last], axis)
         count = rgb.shape[axis]
         parts = [jax.lax.slice_in_dim(wide, k, k + count, axis=axis) for k in range(3)]
-        rgb = 0.22 * parts[0] + 0.56 * parts[1] + 0.22 * parts[2]
+        rgb = 0.13 * parts[0] + 0.74 * parts[1] + 0.13 * parts[2]
     return rgb
 
 

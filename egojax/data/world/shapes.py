@@ -170,7 +170,12 @@ def extrude(
         ring = center + (outline - center) * (1.0 - inset / reach)
         level = height if bevel == 0.0 and rings else z
         rings.append(np.column_stack([ring, np.full(len(ring), level)]))
-    return loft(np.stack(rings), material)
+    shape = loft(np.stack(rings), material)
+    # Top and bottom are textured from above, not around the middle.
+    flat = np.abs(shape.normals[:, :, 2]).min(1) > 0.9
+    above = shape.vertices[shape.faces][..., :2]
+    uv = np.where(flat[:, None, None], above, shape.uv)
+    return dataclasses.replace(shape, uv=uv.astype(np.float32))
 
 
 def rounded(size_x: float, size_y: float, radius: float, corner: int = 3) -> np.ndarray:
