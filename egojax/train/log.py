@@ -1,0 +1,87 @@
+"""What training tells: one JSON line an event, and the same numbers for TensorBoard.
+
+Lines go to DIR/log.jsonl, the log of the whole run; those of training have the event
+"train" and a step. A resumed run first takes back the lines behind its checkpoint, so
+that the log reads as if the run had never stopped.
+"""
+
+import json
+import math
+import os
+import pathlib
+import time
+from collections.abc import Mapping
+from types import TracebackType
+
+from tensorboardX import SummaryWriter
+
+EVENT = "train"
+
+
+class TrainLog:
+    """Writes the numbers of training; use it in a `with` block."""
+
+    def __init__(self, folder: pathlib.Path, first_step: int = 0):
+        """Opens the log of a run that goes on after `first_step` steps."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self._path = folder / "log.jsonl"
+        _take_back(self._path, first_step)
+        self._board = SummaryWriter(
+            str(folder / "tensorboard"), purge_step=first_step + 1
+        )
+
+    def __enter__(self) -> "TrainLog":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._board.close()
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Logs the numbers of the steps up to `step`; NaN becomes null."""
+        finite = {k: v if math.isfinite(v) else None for k, v in values.items()}
+        row = {"time": round(time.time(), 3), "event": EVENT, "step": step, **finite}
+        with open(self._path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        for name, value in values.items():
+            self._board.add_scalar(name, value, step)
+        self._board.flush()
+
+
+def read_log(folder: pathlib.Path) -> list[dict]:
+    """The training lines of a run's log."""
+    path = folder / "log.jsonl"
+    if not path.exists():
+        return []
+    rows = (_parse(line) for line in path.read_text(encoding="utf-8").splitlines())
+    return [row for row in rows if row.get("event") == EVENT]
+
+
+def _parse(line: str) -> dict:
+    """A line, or nothing if the run was killed while it wrote the line."""
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError:
+        return {}
+    return row if isinstance(row, dict) else {}
+
+
+def _take_back(path: pathlib.Path, first_step: int) -> None:
+    if not path.exists():
+        return
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    kept = [line for line in lines if not _is_after(_parse(line), first_step)]
+    if kept and not kept[-1].endswith("\n"):
+        kept.pop()
+    if kept != lines:
+        new = path.with_name(path.name + ".new")
+        new.write_text("".join(kept), encoding="utf-8")
+        os.replace(new, path)
+
+
+def _is_after(row: dict, step: int) -> bool:
+    return row.get("event") == EVENT and row.get("step", 0) > step
