@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from flax import struct
 
-from egojax.metrics.matching import best_matching
+from egojax.metrics.matching import best_matching, is_alone
 from egojax.metrics.overlap import EPS
 from egojax.metrics.recorder import DetectionPairs
 
@@ -103,9 +103,7 @@ def _match(pairs: DetectionPairs, step: np.ndarray, threshold: float) -> np.ndar
     """Rows of the matched pairs, preferring the match of the previous frame."""
     close = np.flatnonzero(pairs.similarity >= threshold - EPS)
     true, pred = pairs.true[close], pairs.pred[close]
-    competing = (np.bincount(true, minlength=1)[true] > 1) | (
-        np.bincount(pred, minlength=1)[pred] > 1
-    )
+    competing = ~(is_alone(true) & is_alone(pred))
     at = step[pairs.true_frame[true]]
     is_contested = np.isin(at, at[competing])
     id_pair = pairs.true_rank[true] * pairs.num_pred_ids + pairs.pred_rank[pred]

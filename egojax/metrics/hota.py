@@ -51,10 +51,10 @@ def count_hota(pairs: DetectionPairs) -> HotaCounts:
     i, j = pairs.true_rank[pairs.true], pairs.pred_rank[pairs.pred]
     n = np.bincount(pairs.true_rank, minlength=pairs.num_true_ids)
     m = np.bincount(pairs.pred_rank, minlength=pairs.num_pred_ids)
+    width = max(1, pairs.num_pred_ids)
     # The id pairs that ever overlap, and which of them each pair of detections is.
-    id_pair, k = np.unique(i * max(1, pairs.num_pred_ids) + j, return_inverse=True)
-    n_k = n[id_pair // max(1, pairs.num_pred_ids)] if id_pair.size else n[:0]
-    m_k = m[id_pair % max(1, pairs.num_pred_ids)] if id_pair.size else m[:0]
+    id_pair, k = np.unique(i * width + j, return_inverse=True)
+    n_k, m_k = n[id_pair // width], m[id_pair % width]
     aligned = np.bincount(k, _relative_overlap(pairs), len(id_pair))
     quality = aligned / (n_k + m_k - aligned)
     matched = best_matching(

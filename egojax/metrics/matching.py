@@ -25,8 +25,9 @@ def best_matching(
     Returns:
       Booleans (K,): the pairs chosen. Ties are broken in any way.
     """
-    chosen = np.zeros(len(weight), bool)
-    left = np.arange(len(weight))
+    # A pair without any rival needs no comparison.
+    chosen = is_alone(row) & is_alone(col)
+    left = np.flatnonzero(~chosen)
     while left.size:
         rivals = _rival(row[left], weight[left]) + _rival(col[left], weight[left])
         sure = left[weight[left] > rivals]
@@ -41,6 +42,11 @@ def best_matching(
         if pairs.size:
             chosen[_solve(row[pairs], col[pairs], weight[pairs], pairs)] = True
     return chosen
+
+
+def is_alone(key: np.ndarray) -> np.ndarray:
+    """Which pairs are the only one of their key."""
+    return np.bincount(key, minlength=1)[key] == 1
 
 
 def _rival(key: np.ndarray, weight: np.ndarray) -> np.ndarray:

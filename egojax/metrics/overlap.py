@@ -10,6 +10,7 @@ Host NumPy. Counts are exact; areas of boxes are float64.
 import collections
 import concurrent.futures
 import dataclasses
+import functools
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
@@ -169,23 +170,27 @@ def frame_overlaps(
     """`frame_overlap` of a whole clip, in order, a few frames at a time.
 
     With several threads the frames are still read by the caller's thread, and at most
-    four frames a thread are held.
+    three batches of 8 frames a thread are held.
     """
-    backgrounds = {
-        "true_background": true_background,
-        "pred_background": pred_background,
-    }
+    one = functools.partial(
+        frame_overlap, true_background=true_background, pred_background=pred_background
+    )
     pairs = paired_frames(true_frames, pred_frames)
     if threads <= 1:
-        yield from (frame_overlap(a, b, **backgrounds) for a, b in pairs)
+        yield from (one(truth, pred) for truth, pred in pairs)
         return
+    # A task of a few frames, since one alone is hardly longer than its hand-over.
+    batches = iter(lambda: list(itertools.islice(pairs, 8)), [])
     with concurrent.futures.ThreadPoolExecutor(threads) as pool:
         pending: collections.deque = collections.deque()
-        for truth, pred in pairs:
-            pending.append(pool.submit(frame_overlap, truth, pred, **backgrounds))
-            if len(pending) > 4 * threads:
-                yield pending.popleft().result()
-        yield from (future.result() for future in pending)
+        for batch in batches:
+            pending.append(
+                pool.submit(lambda batch: [one(*pair) for pair in batch], batch)
+            )
+            if len(pending) > 2 * threads:
+                yield from pending.popleft().result()
+        for future in pending:
+            yield from future.result()
 
 
 def paired_frames(

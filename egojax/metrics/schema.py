@@ -133,16 +133,10 @@ def format_table(
         for key, row in rows.items()
     ]
     widths = [max(len(line[k]) for line in cells) for k in range(len(columns) + 1)]
-    lines = []
-    for line in cells:
-        first = line[0].ljust(widths[0])
-        rest = [
-            text.rjust(width) for text, width in zip(line[1:], widths[1:], strict=True)
-        ]
-        lines.append("| " + " | ".join([first, *rest]) + " |")
-    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    lines.insert(1, "| " + " | ".join(rule) + " |")
-    return "\n".join(lines)
+    cells.insert(1, ["-" * widths[0], *("-" * (w - 1) + ":" for w in widths[1:])])
+    # Names to the left, numbers to the right.
+    forms = [f"{{:<{widths[0]}}}", *(f"{{:>{width}}}" for width in widths[1:])]
+    return "\n".join("| " + " | ".join(forms).format(*line) + " |" for line in cells)
 
 
 def format_number(name: str, value: Any) -> str:
