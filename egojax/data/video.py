@@ -1,275 +1,21 @@
-"""Images, label maps, depth maps and video files: read frame by frame, write.
+"""Video files: every frame exactly, in any order; H.264 out."""
 
-Images are uint8 RGB (H, W, 3). Label maps are int32 (H, W), 0 for background, from PNG
-(8 or 16 bit, or a palette, whose indices count) or npy. Depth is float32 (H, W), camera
-z, from 16-bit PNG (millimetres), npy or npz; 0 and NaN say "unknown" and become +inf,
-as where nothing is. Readers of one frame raise `FrameError`, so that a run goes on
-without it; a video or folder that cannot be used at all raises `UsageError`.
-"""
-
-import collections
-import math
 import os
 import pathlib
-import re
 import threading
-import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from types import TracebackType
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
 
-from egojax.data import arrays
+from egojax.data.images import first_line
 from egojax.errors import FrameError, UsageError
 from egojax.types import Source
 
-IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
-LABELS = (".png", ".npy")
-DEPTHS = (".png", ".npy", ".npz")
 VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
-
-# Far above any camera; a header that asks for more is broken or hostile.
-MAX_PIXELS = 64_000_000
-BAD_IMAGE = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    EOFError,
-    UnidentifiedImageError,
-    Image.DecompressionBombError,
-    Image.DecompressionBombWarning,
-)
-
-
-# ------------------------------------------------------------------- single frames
-
-
-def read_image(
-    path: pathlib.Path, size_hw: tuple[int, int] | None = None
-) -> np.ndarray:
-    """Reads an image, turned upright as its EXIF tag says.
-
-    Raises:
-      FrameError: missing, truncated, no image, or not of the size `size_hw`.
-    """
-    with _open(path) as image:
-        upright = _decode(path, lambda: ImageOps.exif_transpose(image).convert("RGB"))
-    return _sized(path, np.asarray(upright), size_hw)
-
-
-def read_labels(
-    path: pathlib.Path, size_hw: tuple[int, int] | None = None
-) -> np.ndarray:
-    """Reads a label map. A palette image gives its indices, not its colours.
-
-    Raises:
-      FrameError: unreadable, several channels, not integers, negative, above 2^31 - 1,
-        or not of the size `size_hw`.
-    """
-    labels = _read_map(path)
-    if labels.dtype.kind not in "biu":
-        raise FrameError(f"{path}: {labels.dtype} values; labels must be integers")
-    if labels.size and labels.min() < 0:
-        raise FrameError(f"{path}: label {labels.min()}; labels start at 0, background")
-    if labels.size and labels.max() > np.iinfo(np.int32).max:
-        raise FrameError(f"{path}: label {labels.max()} is above 2^31 - 1")
-    return _sized(path, labels.astype(np.int32), size_hw)
-
-
-def read_depth(
-    path: pathlib.Path, size_hw: tuple[int, int] | None = None, unit: float = 1e-3
-) -> np.ndarray:
-    """Reads a depth map.
-
-    Args:
-      unit: World units of one step of a PNG; arrays are taken as they are.
-
-    Raises:
-      FrameError: unreadable, several channels, 8 bit, negative, or of another size.
-    """
-    depth = _read_map(path)
-    if path.suffix.lower() == ".png":
-        if depth.dtype == np.uint8:
-            raise FrameError(f"{path}: 8-bit depth; expected 16 bit, in millimetres")
-        depth = depth.astype(np.float32) * np.float32(unit)
-    elif depth.dtype.kind not in "fiu":
-        raise FrameError(f"{path}: {depth.dtype} values; depth must be numbers")
-    depth = depth.astype(np.float32)
-    if (depth < 0).any():
-        raise FrameError(f"{path}: depth {np.nanmin(depth)} is negative")
-    unknown = (depth == 0) | np.isnan(depth)
-    return _sized(path, np.where(unknown, np.float32(np.inf), depth), size_hw)
-
-
-def _read_map(path: pathlib.Path) -> np.ndarray:
-    """One channel from a PNG, an npy file, or the only array of an npz file."""
-    if path.suffix.lower() == ".npy":
-        found = _read_npy(path)
-    elif path.suffix.lower() == ".npz":
-        found = _only_array(path)
-    else:
-        with _open(path) as image:
-            if image.mode not in ("1", "L", "P", "I", "I;16", "I;16B"):
-                raise FrameError(
-                    f"{path}: a {image.mode} image; expected one channel or a palette"
-                )
-            found = _decode(path, lambda: np.array(image))
-    if found.ndim != 2:
-        raise FrameError(f"{path}: an array of shape {found.shape}; expected (H, W)")
-    return found
-
-
-def _read_npy(path: pathlib.Path) -> np.ndarray:
-    """The array of an npy file whose header is true to the size of the file."""
-    if not path.is_file():
-        raise FrameError(f"{path}: no such file")
-    try:
-        with path.open("rb") as file:
-            version = np.lib.format.read_magic(file)
-            head = {(1, 0): np.lib.format.read_array_header_1_0}.get(
-                version, np.lib.format.read_array_header_2_0
-            )
-            shape, _, dtype = head(file)
-            held = path.stat().st_size - file.tell()
-        needed = math.prod(shape) * dtype.itemsize
-        if dtype.hasobject or held < needed:
-            raise ValueError(f"{needed} bytes of {dtype} announced, {held} there")
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as err:
-        raise FrameError(f"{path}: not a readable array ({_first_line(err)})") from None
-
-
-def read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """The arrays of an npz file that belongs to one frame.
-
-    Raises:
-      FrameError: missing or unreadable.
-    """
-    if not path.is_file() or not zipfile.is_zipfile(path):
-        raise FrameError(f"{path}: no such file, or not an npz file")
-    try:
-        return arrays.read_npz(path)
-    except UsageError as err:
-        raise FrameError(str(err)) from None
-
-
-def _only_array(path: pathlib.Path) -> np.ndarray:
-    found = read_arrays(path)
-    if len(found) != 1:
-        raise FrameError(f"{path}: {len(found)} arrays in it; expected one")
-    return next(iter(found.values()))
-
-
-def _open(path: pathlib.Path) -> Image.Image:
-    image = _decode(path, lambda: Image.open(path))
-    if image.width * image.height > MAX_PIXELS:
-        raise FrameError(f"{path}: {image.width} x {image.height} pixels is too large")
-    return image
-
-
-def _decode(path: pathlib.Path, read: Callable[[], Any]) -> Any:
-    if not path.is_file():
-        raise FrameError(f"{path}: no such file")
-    try:
-        return read()
-    except BAD_IMAGE as err:
-        raise FrameError(f"{path}: not a readable image ({_first_line(err)})") from None
-
-
-def _first_line(err: Exception) -> str:
-    return str(err).splitlines()[0][:120] if str(err) else type(err).__name__
-
-
-def _sized(
-    path: pathlib.Path, values: np.ndarray, size_hw: tuple[int, int] | None
-) -> np.ndarray:
-    if size_hw is not None and values.shape[:2] != size_hw:
-        raise FrameError(
-            f"{path}: {values.shape[1]} x {values.shape[0]} pixels; the clip has "
-            f"{size_hw[1]} x {size_hw[0]}"
-        )
-    return values
-
-
-# ---------------------------------------------------------------- folders of images
-
-
-def list_frames(
-    folder: pathlib.Path, suffixes: Sequence[str]
-) -> dict[str, pathlib.Path]:
-    """The files of a folder by name without suffix, numbers in numeric order.
-
-    Raises:
-      UsageError: no such folder, no such file in it, or two files for one frame.
-    """
-    if not folder.is_dir():
-        raise UsageError(f"{folder}: no such folder")
-    paths = [
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in suffixes and not path.name.startswith(".")
-    ]
-    if not paths:
-        raise UsageError(f"{folder}: no frames here; expected {', '.join(suffixes)}")
-    paths.sort(key=lambda path: natural_key(path.stem))
-    twice = [n for n, k in collections.Counter(p.stem for p in paths).items() if k > 1]
-    if twice:
-        raise UsageError.from_problems(
-            f"{folder}: several files for the frame {name}; keep one" for name in twice
-        )
-    return {path.stem: path for path in paths}
-
-
-def natural_key(name: str) -> list[tuple[int, int, str]]:
-    """Sorts frame_9 before frame_10."""
-    parts = re.findall(r"\d+|\D+", name)
-    return [(0, int(p), "") if p.isdecimal() else (1, 0, p) for p in parts]
-
-
-def last_number(name: str) -> int | None:
-    """The last number in a name: 12 for "frame_0012"."""
-    found = re.findall(r"\d+", name)
-    return int(found[-1]) if found else None
-
-
-def first_size(
-    paths: Sequence[pathlib.Path], read: Callable[[pathlib.Path], np.ndarray]
-) -> tuple[int, int]:
-    """Height and width of the first file that can be read.
-
-    Raises:
-      UsageError: none can.
-    """
-    reason = ""
-    for path in paths:
-        try:
-            height, width = read(path).shape[:2]
-            return height, width
-        except FrameError as err:
-            reason = reason or str(err)
-    raise UsageError(f"none of {len(paths)} frames can be read; the first: {reason}")
-
-
-def file_source(
-    paths: Sequence[pathlib.Path | None],
-    read: Callable[[pathlib.Path, tuple[int, int]], Any],
-    size_hw: tuple[int, int],
-) -> Source[Any]:
-    """Frame t of a layer is `read(paths[t], size_hw)`, None where there is no file."""
-    picked = list(paths)
-
-    def frame(t: int) -> Any:
-        path = picked[t]
-        return None if path is None else read(path, size_hw)
-
-    return Source(frame, len(picked))
-
-
-# ------------------------------------------------------------------------ video files
 
 
 class VideoInfo(NamedTuple):
@@ -327,6 +73,8 @@ class VideoFile:
         with self._lock:
             if t not in self._cache:
                 self._decode_to(t)
+            if t not in self._cache:
+                raise FrameError(f"{self.path}: frame {t} cannot be decoded")
             return self._cache[t]
 
     def close(self) -> None:
@@ -340,7 +88,7 @@ class VideoFile:
             container = self._av.open(str(self.path))
         except (self._av.FFmpegError, OSError, ValueError) as err:
             raise UsageError(
-                f"{self.path}: not a readable video ({_first_line(err)})"
+                f"{self.path}: not a readable video ({first_line(err)})"
             ) from None
         if not container.streams.video:
             container.close()
@@ -356,17 +104,13 @@ class VideoFile:
         """Time stamps of all frames and of the key frames; empty if not usable."""
         container = self._open()
         stamps, keys = [], []
-        try:
-            for packet in container.demux(container.streams.video[0]):
-                if packet.size == 0 or packet.is_discard:
-                    continue
-                stamps.append(packet.pts)
-                if packet.is_keyframe:
-                    keys.append(packet.pts)
-        except self._av.FFmpegError:
-            pass  # A damaged end: the frames before it count.
-        finally:
-            container.close()
+        for packet in self._packets(container):
+            if packet.size == 0 or packet.is_discard:
+                continue
+            stamps.append(packet.pts)
+            if packet.is_keyframe:
+                keys.append(packet.pts)
+        container.close()
         if None in stamps or len(set(stamps)) < len(stamps):
             return [], []
         return sorted(stamps), sorted(keys)
@@ -380,29 +124,31 @@ class VideoFile:
                 return _upright(frame), float(rate)
         except (self._av.FFmpegError, ValueError) as err:
             raise UsageError(
-                f"{self.path}: cannot be decoded ({_first_line(err)})"
+                f"{self.path}: cannot be decoded ({first_line(err)})"
             ) from None
         finally:
             container.close()
         raise UsageError(f"{self.path}: a video without frames")
 
     def _count_by_decoding(self) -> int:
-        container, count = self._open(), 0
-        try:
-            for _ in container.decode(container.streams.video[0]):
-                count += 1
-        except self._av.FFmpegError:
-            pass  # As in `_scan_packets`.
-        finally:
-            container.close()
+        container = self._open()
+        count = 1 + max((t for t, _ in self._numbered(container)), default=-1)
+        container.close()
         return count
 
     def _decode_to(self, t: int) -> None:
         """Decodes until frame t is in the cache."""
-        restart = self._container is None or not self._next <= t
-        # A jump ahead of a key frame is cheaper by seeking, too.
-        if restart or self._key_before(t) > self._next + self._keep:
-            self._seek(t)
+        key = self._key_before(t)
+        # A jump ahead is cheaper by seeking, too, if a key frame lies on the way.
+        if self._container is None or t < self._next or key > self._next + self._keep:
+            self._seek(key)
+            self._advance(t)
+            if t in self._cache or key == 0:
+                return
+            self._seek(0)  # The container did not seek where it was told to.
+        self._advance(t)
+
+    def _advance(self, t: int) -> None:
         for index, frame in self._frames:
             self._next = index + 1
             self._cache[index] = self._picture(frame)
@@ -410,8 +156,6 @@ class VideoFile:
                 del self._cache[next(iter(self._cache))]
             if index >= t:
                 break
-        if t not in self._cache:
-            raise FrameError(f"{self.path}: frame {t} cannot be decoded")
 
     def _picture(self, frame: Any) -> np.ndarray:
         picture = _upright(frame)
@@ -426,21 +170,20 @@ class VideoFile:
         at = np.searchsorted(self._keys, self._stamps[t], side="right") - 1
         return self._place[self._keys[max(at, 0)]]
 
-    def _seek(self, t: int) -> None:
+    def _seek(self, key: int) -> None:
+        """Starts again at this key frame."""
         self.close()
         self._container = self._open()
-        self._next = 0
-        first = self._key_before(t)
-        stream = self._container.streams.video[0]
-        if first > 0:
-            self._container.seek(self._stamps[first], stream=stream, backward=True)
-            self._next = first
-        self._frames = self._numbered(stream)
+        self._next = key
+        if key > 0:
+            stream = self._container.streams.video[0]
+            self._container.seek(self._stamps[key], stream=stream, backward=True)
+        self._frames = self._numbered(self._container)
 
-    def _numbered(self, stream: Any) -> Iterator[tuple[int, Any]]:
+    def _numbered(self, container: Any) -> Iterator[tuple[int, Any]]:
         """Decoded frames with their index; damaged packets are passed over."""
         count = 0
-        for packet in self._container.demux(stream):
+        for packet in self._packets(container):
             try:
                 decoded = packet.decode()
             except self._av.FFmpegError:
@@ -450,6 +193,13 @@ class VideoFile:
                 count += 1
                 if index is not None and not frame.is_corrupt:
                     yield index, frame
+
+    def _packets(self, container: Any) -> Iterator[Any]:
+        """The packets up to the end, or to where the file is damaged."""
+        try:
+            yield from container.demux(container.streams.video[0])
+        except self._av.FFmpegError:
+            return
 
 
 def _upright(frame: Any) -> np.ndarray:
@@ -467,44 +217,6 @@ def read_video(path: pathlib.Path, keep: int = 8) -> tuple[Source[Any], VideoInf
     """
     video = VideoFile(path, keep)
     return video.source(), video.info
-
-
-# ---------------------------------------------------------------------------- writing
-
-
-def write_image(path: pathlib.Path, image: np.ndarray, quality: int = 95) -> None:
-    """Writes an RGB or gray uint8 image as PNG or JPEG, by the suffix."""
-    pixels = image if image.ndim == 2 else image[..., ::-1]
-    options = [cv2.IMWRITE_JPEG_QUALITY, quality]
-    _write_encoded(path, np.ascontiguousarray(pixels), options)
-
-
-def write_labels(path: pathlib.Path, labels: np.ndarray) -> None:
-    """Writes a label map as 16-bit PNG.
-
-    Raises:
-      ValueError: a label is negative or above 65,535; rank them first.
-    """
-    if labels.size and not 0 <= labels.min() <= labels.max() < 1 << 16:
-        raise ValueError(
-            f"labels {labels.min()}..{labels.max()} do not fit 16 bit; rank them"
-        )
-    options = [cv2.IMWRITE_PNG_COMPRESSION, 1]
-    _write_encoded(path, labels.astype(np.uint16), options)
-
-
-def write_depth(path: pathlib.Path, depth: np.ndarray, unit: float = 1e-3) -> None:
-    """Writes depth as 16-bit PNG; unknown, infinite and too far become 0."""
-    steps = np.nan_to_num(depth / unit, nan=0.0, posinf=0.0)
-    steps = np.where(steps > np.iinfo(np.uint16).max, 0, np.round(steps))
-    _write_encoded(path, steps.astype(np.uint16), [cv2.IMWRITE_PNG_COMPRESSION, 1])
-
-
-def _write_encoded(path: pathlib.Path, pixels: np.ndarray, options: list[int]) -> None:
-    done, data = cv2.imencode(path.suffix, pixels, options)
-    if not done:
-        raise ValueError(f"{path}: cannot encode {pixels.dtype} as {path.suffix}")
-    arrays.write_bytes(path, data.tobytes())
 
 
 class VideoWriter:

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import export
 
 from egojax.ops import image
 
@@ -94,6 +95,19 @@ def test_batches_equal_single_images():
         lambda x: image.pad_to_multiple(x, 4),
     ):
         np.testing.assert_allclose(fn(batch), jax.vmap(fn)(batch), atol=1e-6)
+
+
+def test_every_step_lowers_for_all_devices():
+    pixels = jax.ShapeDtypeStruct((6, 9, 2), jnp.float32)
+    points = jax.ShapeDtypeStruct((5, 2), jnp.float32)
+    for fn, args in (
+        (lambda x: image.resize_bilinear(x, (7, 3)), (pixels,)),
+        (lambda x: image.resize_nearest(x, (7, 3)), (pixels,)),
+        (lambda x: image.pad_to_multiple(x, 4), (pixels,)),
+        (image.lookup_bilinear, (pixels, points)),
+        (image.lookup_nearest, (pixels, points)),
+    ):
+        export.export(jax.jit(fn), platforms=["cpu", "cuda", "tpu"])(*args)
 
 
 def test_an_image_without_channels_is_refused():

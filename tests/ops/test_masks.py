@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import export
 
 from egojax.ops import masks, segments
 
@@ -211,6 +212,26 @@ def test_batches_equal_single_frames():
         mapped,
         jax.tree.map(lambda *x: jnp.stack(x), *single),
     )
+
+
+def test_every_step_lowers_for_all_devices():
+    labels = jax.ShapeDtypeStruct((16, 24), jnp.int32)
+    values = jax.ShapeDtypeStruct((16, 24), jnp.float32)
+    valid = jax.ShapeDtypeStruct((16, 24), jnp.bool_)
+    ids = jax.ShapeDtypeStruct((4,), jnp.int32)
+    centers = jax.ShapeDtypeStruct((4, 2), jnp.float32)
+    split = jax.ShapeDtypeStruct((4, 16, 24), jnp.bool_)
+    for fn, args in (
+        (masks.rank_labels, (labels, ids)),
+        (lambda x: masks.segment_statistics(x, 4), (labels,)),
+        (lambda v, x, ok: masks.segment_medians(v, x, 4, ok), (values, labels, valid)),
+        (lambda x, c: masks.centroid_inside(x, c, 4), (labels, centers)),
+        (lambda x: masks.erode_labels(x, 2), (labels,)),
+        (masks.masks_from_labels, (labels, ids)),
+        (masks.labels_from_masks, (split, ids)),
+        (masks.boundaries, (labels,)),
+    ):
+        export.export(jax.jit(fn), platforms=["cpu", "cuda", "tpu"])(*args)
 
 
 def test_a_map_of_floats_is_refused():
