@@ -5,6 +5,7 @@ import numpy as np
 from egojax.errors import UsageError
 
 EYE_HEIGHT = 1.56
+LOWEST = 1.0  # That a real head may bend down to, metres.
 
 
 def follow(targets: np.ndarray, fps: float, seconds: float) -> np.ndarray:
@@ -73,7 +74,7 @@ def eyes(w2c: np.ndarray) -> np.ndarray:
 
 
 def fit_path_to_room(
-    w2c: np.ndarray, *, reach: float = 1.3, eye_height: float = EYE_HEIGHT
+    w2c: np.ndarray, *, reach: float = 0.95, eye_height: float = EYE_HEIGHT
 ) -> tuple[np.ndarray, tuple[float, float]]:
     """Turns, scales and shifts a real head path so that a room fits around it.
 
@@ -104,8 +105,10 @@ def fit_path_to_room(
     at, rot = at @ spin.T, rot @ spin.T
     low, high = at.min(0), at.max(0)
     size = high - low
-    scale = min(2 * reach / max(size[:2].max(), 1e-9), 1.0 / max(size[2], 1e-9))
     middle = np.array([*(low + high)[:2] / 2, np.median(at[:, 2])])
+    below, above = max(middle[2] - low[2], 1e-9), max(high[2] - middle[2], 1e-9)
+    across = max(size[:2].max(), 1e-9)
+    scale = min(2 * reach / across, (eye_height - LOWEST) / below, 0.5 / above)
     at = (at - middle) * scale + np.array([0.0, 0.0, eye_height])
     half = np.maximum(size[:2] * scale / 2 + 0.02, (0.75, 0.55))
     return rigid(rot, -np.einsum("tij,tj->ti", rot, at)), (
@@ -132,7 +135,7 @@ def _check_path(w2c: np.ndarray) -> None:
 def _level(rot: np.ndarray) -> np.ndarray:
     """The rotation that brings the path's up to +z."""
     side = rot[:, 0]
-    _, vectors = np.linalg.eigh(side.T @ side - 0.2 * rot[:, 1].T @ rot[:, 1])
+    _, vectors = np.linalg.eigh(side.T @ side - 0.02 * rot[:, 1].T @ rot[:, 1])
     up = vectors[:, 0]
     up = up * -np.sign(np.sum(rot[:, 1] @ up) + 1e-12)  # The cameras' y points down.
     x = np.cross([0.0, 1.0, 0.0] if abs(up[1]) < 0.9 else [1.0, 0.0, 0.0], up)

@@ -53,15 +53,25 @@ class Layers(NamedTuple):
 
 def make_scene(world: World, size_hw: tuple[int, int]) -> Scene:
     """Puts the geometry of a world on the device."""
+    layer = (~world.static_bodies)[world.face_body].astype(np.int32)
     return Scene(
-        vertices=jnp.asarray(world.vertices),
-        vertex_body=jnp.asarray(world.vertex_body),
-        faces=jnp.asarray(world.faces),
-        face_body=jnp.asarray(world.face_body),
-        layer=jnp.asarray((~world.static_bodies)[world.face_body].astype(np.int32)),
+        vertices=pad_rows(world.vertices),
+        vertex_body=pad_rows(world.vertex_body),
+        faces=pad_rows(world.faces),
+        face_body=pad_rows(world.face_body),
+        layer=pad_rows(layer),
         num_objects=world.num_objects,
         size_hw=size_hw,
     )
+
+
+def pad_rows(values: np.ndarray, multiple: int = 8192) -> jax.Array:
+    """Fills up with zeros, so that worlds share compiled code.
+
+    A face of zeros is a point, which is never drawn.
+    """
+    spare = -len(values) % multiple
+    return jnp.asarray(np.pad(values, ((0, spare), *[(0, 0)] * (values.ndim - 1))))
 
 
 def camera_vertices(scene: Scene, view: View) -> Float[Array, "V 3"]:

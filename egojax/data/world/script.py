@@ -56,6 +56,8 @@ class _Plan:
     station_of: list[int]
     events: list[Event]
     hold: np.ndarray  # (T, 3), where the wearer carries things.
+    stand: np.ndarray  # (T, 2), where the wearer stands.
+    arm: float  # How far from there he can reach, metres.
 
     def frames(self, seconds: float) -> int:
         return max(1, round(seconds * self.fps))
@@ -109,7 +111,9 @@ def make_script(
     if camera_path is not None:
         stand = head.eyes(camera_path)[:, :2]
     plan = _start(rng, room, models, stations, clusters, num_frames, fps)
-    plan.hold = _carrying_place(room, visits, stand, fps)
+    plan.stand, plan.hold = stand, _carrying_place(room, visits, stand, fps)
+    if camera_path is not None:
+        plan.arm = 0.7  # A given head does not lean.
     _plan_events(plan, visits)
     w2c = camera_path
     if w2c is None:
@@ -202,6 +206,8 @@ def _start(
         station_of=list(stations),
         events=[],
         hold=np.zeros((num_frames, 3)),
+        stand=np.zeros((num_frames, 2)),
+        arm=0.6 + MAX_LEAN,
     )
     for group in clusters:
         _place_cluster(plan, group)
@@ -333,34 +339,41 @@ def _plan_events(plan: _Plan, visits: Sequence[Visit]) -> None:
             t = _use_drawer(plan, t)
             drawer_used = True
         while t + plan.frames(REACH + CARRY + RETREAT) < visit.stop:
-            t = _carry(plan, t, visit.station) + plan.frames(plan.rng.uniform(0.2, 0.7))
+            t = _handle(plan, t, visit.station) + plan.frames(
+                plan.rng.uniform(0.2, 0.7)
+            )
         if n and plan.rng.random() < 0.5:
             _move_unseen(plan, visit, visits)
 
 
-def _carry(
-    plan: _Plan, t: int, station: int, *, spot: np.ndarray | None = None, obj: int = -1
-) -> int:
-    """One object goes elsewhere at the station; returns when the hand is gone."""
+def _handle(plan: _Plan, t: int, station: int) -> int:
+    """Takes a thing to another place at the station; returns when that is done."""
+    obj = _choose(plan, t, station)
     if obj < 0:
-        here = [
-            k
-            for k, s in enumerate(plan.station_of)
-            if s == station and not plan.inside[t, k]
-        ]
-        here = [k for k in here if plan.positions[t, k, 2] < 1.2]
-        if not here:
-            return t + plan.frames(1.0)
-        obj = int(plan.rng.choice(here))
+        return t + plan.frames(1.0)
+    spot = _place_in_reach(plan, t, obj, station)
+    # Without a place it is looked at from all sides and put back.
+    spot = plan.positions[t, obj].copy() if spot is None else spot
+    return _carry(plan, t, obj, spot)
+
+
+def _place_in_reach(plan: _Plan, t: int, obj: int, station: int) -> np.ndarray | None:
+    """A free place that the hand gets to, below the wall shelf."""
+    release = min(t + plan.frames(REACH + CARRY), len(plan.stand) - 1)
+    for _ in range(8):
+        spot = _free_place(plan, t, obj, station)
+        if spot is None or spot[2] > 1.2:
+            continue
+        if _distance(plan, release, spot) < plan.arm:
+            return spot
+    return None
+
+
+def _carry(plan: _Plan, t: int, obj: int, spot: np.ndarray) -> int:
+    """The hand brings an object to a spot; returns when the hand is gone."""
     grasp = t + plan.frames(REACH)
     release = grasp + plan.frames(CARRY)
     start = plan.positions[grasp, obj].copy()
-    if spot is None:
-        spot = _free_place(plan, t, obj, station)
-        if spot is None:
-            return t + plan.frames(1.0)
-        if spot[2] > 1.2:  # The wall shelf stays out of the hand's way.
-            spot = start
     turn = plan.rng.uniform(-2.0, 2.0)
     share = _ease(np.arange(grasp, release) - grasp, release - grasp)
     lift = np.sin(np.pi * np.linspace(0.0, 1.0, release - grasp)) ** 0.8
@@ -378,36 +391,58 @@ def _carry(
     return gone
 
 
+def _choose(plan: _Plan, t: int, station: int) -> int:
+    """An object at the station within the hand's reach at frame t, or -1."""
+    here = [
+        k
+        for k, at in enumerate(plan.station_of)
+        if at == station and not plan.inside[t, k] and plan.positions[t, k, 2] < 1.2
+    ]
+    near = [k for k in here if _distance(plan, t, plan.positions[t, k]) < plan.arm]
+    return int(plan.rng.choice(near)) if near else -1
+
+
+def _distance(plan: _Plan, t: int, point: np.ndarray) -> float:
+    """From where the wearer stands at frame t, over the floor."""
+    return float(np.linalg.norm(plan.stand[t] - point[:2]))
+
+
 def _use_drawer(plan: _Plan, t: int) -> int:
     """Opens it, puts something in or takes it out, closes it again."""
     t = _slide(plan, t, 1.0)
     content = np.flatnonzero(plan.inside[t])
-    if len(content):
-        obj = int(content[0])
-        plan.positions[t:, obj] += PULL  # Out of the drawer's frame.
-        plan.inside[t:, obj] = False
-        back = _free_place(plan, t, obj, 0)
-        t = _carry(
-            plan, t, 0, obj=obj, spot=plan.positions[t, obj] if back is None else back
-        )
-    else:
-        floor = plan.room.drawer_floor
-        small = [
-            k
-            for k, m in enumerate(plan.models)
-            if plan.station_of[k] == 0
-            and m.shape.extent[1, 2] < 0.115
-            and m.radius < 0.17
-            and plan.positions[t, k, 2] < 1.2
-        ]
-        if small:
-            obj = int(plan.rng.choice(small))
-            spot = _spot(plan.rng, floor, plan.models[obj].radius)
-            t = _carry(plan, t, 0, obj=obj, spot=spot + PULL)
-            release = plan.events[-1].times[2]
-            plan.positions[release:, obj] = spot
-            plan.inside[release:, obj] = True
+    t = _take_out(plan, t, int(content[0])) if len(content) else _put_in(plan, t)
     return _slide(plan, t, 0.0)
+
+
+def _take_out(plan: _Plan, t: int, obj: int) -> int:
+    spot = _place_in_reach(plan, t, obj, 0)
+    if spot is None:
+        return t
+    plan.positions[t:, obj] += PULL  # Out of the drawer's frame, into the world's.
+    plan.inside[t:, obj] = False
+    return _carry(plan, t, obj, spot)
+
+
+def _put_in(plan: _Plan, t: int) -> int:
+    small = [
+        k
+        for k, m in enumerate(plan.models)
+        if plan.station_of[k] == 0
+        and m.shape.extent[1, 2] < 0.115
+        and m.radius < 0.155
+        and plan.positions[t, k, 2] < 1.2
+        and _distance(plan, t, plan.positions[t, k]) < plan.arm
+    ]
+    if not small:
+        return t
+    obj = int(plan.rng.choice(small))
+    spot = _spot(plan.rng, plan.room.drawer_floor, plan.models[obj].radius)
+    t = _carry(plan, t, obj, spot + PULL)
+    release = plan.events[-1].times[2]
+    plan.positions[release:, obj] = spot
+    plan.inside[release:, obj] = True
+    return t
 
 
 def _slide(plan: _Plan, t: int, goal: float) -> int:
@@ -570,7 +605,7 @@ def _unroll(plan: _Plan, w2c: np.ndarray) -> Script:
     wave = head.sway(plan.rng, num_frames, plan.fps / 0.12, 1)[:, 0]
     dusk = 1.0 + 0.3 * wave
     switch = plan.rng.uniform(0.35, 0.75) * num_frames
-    lamp_on = 1.0 / (1.0 + np.exp(-(np.arange(num_frames) - switch) * 0.8))
+    lamp_on = 0.5 + 0.5 * np.tanh(0.4 * (np.arange(num_frames) - switch))
     lamp = 0.55 + 0.6 * (lamp_on if plan.rng.random() < 0.5 else 1.0 - lamp_on)
     return Script(
         w2c=w2c,

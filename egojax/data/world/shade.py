@@ -23,6 +23,7 @@ SHADOW_SIZE = (384, 384)
 SHADOW_FOCAL = 0.42  # Of the map's width: 100 degrees across, below the lamp.
 LEVELS = 5  # Of the texture pyramid.
 NUM_AO = 10
+MAX_BLUR = 0.035  # Of the width: the camera shortens its exposure.
 
 
 @struct.dataclass
@@ -35,7 +36,6 @@ class Paint:
     face_normals: Any  # float32 (F, 3, 3)
     face_material: Any  # int32 (F,)
     light_at: Any  # float32 (2, 3): window, lamp.
-    exposure: Any  # float32 ()
 
 
 class Surface(NamedTuple):
@@ -50,7 +50,8 @@ class Surface(NamedTuple):
 
 def make_paint(world: World) -> Paint:
     """Puts the looks of a world on the device."""
-    levels = [world.tiles]
+    spare = -len(world.tiles) % 16
+    levels = [np.pad(world.tiles, ((0, spare), (0, 0), (0, 0), (0, 0)))]
     for _ in range(LEVELS - 1):
         t = levels[-1]
         levels.append(
@@ -59,12 +60,11 @@ def make_paint(world: World) -> Paint:
     texels = np.concatenate([t.reshape(len(t), -1, 3) for t in levels], 1)
     return Paint(
         texels=jnp.asarray(texels.reshape(-1, 3)),
-        looks=jnp.asarray(world.looks),
-        face_uv=jnp.asarray(world.face_uv),
-        face_normals=jnp.asarray(world.face_normals),
-        face_material=jnp.asarray(world.face_material),
+        looks=render.pad_rows(world.looks, 16),
+        face_uv=render.pad_rows(world.face_uv),
+        face_normals=render.pad_rows(world.face_normals),
+        face_material=render.pad_rows(world.face_material),
         light_at=jnp.asarray(world.light_at),
-        exposure=jnp.float32(1.0),
     )
 
 
@@ -93,7 +93,7 @@ def photograph(
     rgb = _radiance(paint, surface, view, light, open_sky, lit)
     if has_blur:
         rgb = _motion_blur(rgb, -0.45 * render.flow(scene, layers, before))
-    return _sensor(rgb * paint.exposure, key)
+    return _sensor(rgb, key)
 
 
 def _surface(scene: Scene, paint: Paint, layers: Layers, view: View) -> Surface:
@@ -224,6 +224,8 @@ def _motion_blur(rgb: Array, shift: Array) -> Array:
     """Averages along the path of each pixel while the shutter is open."""
     height, width = rgb.shape[:2]
     row, col = jnp.mgrid[:height, :width]
+    length = jnp.sqrt(jnp.sum(shift * shift, -1, keepdims=True) + 1e-6)
+    shift = shift * jnp.minimum(1.0, MAX_BLUR * width / length)
     total = rgb
     # Each pixel looks at its own times, or long blurs would show as separate copies.
     dither = ((row * 7 + col * 11 + row * col) % 16 / 16.0 - 0.5) * 0.2

@@ -79,7 +79,7 @@ def make_world(
     """The world of a seed.
 
     Args:
-      num_objects: At least 1, at most 36.
+      num_objects: At least 1, at most 32.
       lookalikes: How many triples of identical objects are among them.
       camera_path: World-to-camera poses (num_frames, 4, 4) to look from instead of a
         drawn head path; any similarity frame (`head.fit_path_to_room` places it).
@@ -194,8 +194,8 @@ def _check(
         problems.append(f"num_frames: found {num_frames}, expected at least 1")
     if not 1.0 <= fps <= 1000.0:
         problems.append(f"fps: found {fps}, expected 1 to 1000")
-    if not 1 <= num_objects <= 36:
-        problems.append(f"num_objects: found {num_objects}, expected 1 to 36")
+    if not 1 <= num_objects <= 32:
+        problems.append(f"num_objects: found {num_objects}, expected 1 to 32")
     if not 0 <= 3 * lookalikes <= max(num_objects, 2) or lookalikes > 8:
         problems.append(
             f"lookalikes: found {lookalikes} triples among {num_objects} objects, "

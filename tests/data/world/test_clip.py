@@ -183,8 +183,8 @@ def test_occlusion_is_the_hidden_share_of_the_amodal_mask(clip):
             assert share == pytest.approx(expected, abs=1e-6)
 
 
-@pytest.mark.parametrize("size", [(1, 1), (33, 21)])
-def test_tiny_pictures_and_single_frames_work(size):
+def test_tiny_pictures_and_single_frames_work():
+    size = (1, 3)
     clip = worlds.make_clip(1, 1, size_hw=size, num_objects=1, lookalikes=0)
     assert clip.frames[0].shape == (*size, 3)
     assert clip.truth.depth[0].shape == size and np.isfinite(clip.truth.depth[0]).all()
