@@ -103,7 +103,7 @@ class _Model(NamedTuple):
     intrinsics: np.ndarray
     distortion: np.ndarray
     size_hw: tuple[int, int]
-    d2c: np.ndarray  # Device to camera, (4, 4).
+    c2d: np.ndarray  # Camera to device, (4, 4).
 
 
 class _Stream:
@@ -145,8 +145,8 @@ class _Stream:
         width, height = (int(n) for n in model.get_image_size())
         # Aria counts from the centre of the first pixel, we from its outer corner.
         intrinsics = np.array([[focal, 0, cx + 0.5], [0, focal, cy + 0.5], [0, 0, 1]])
-        d2c = np.linalg.inv(model.get_transform_device_camera().to_matrix())
-        return _Model(intrinsics, np.asarray(distortion), (height, width), d2c)
+        c2d = model.get_transform_device_camera().to_matrix()
+        return _Model(intrinsics, np.asarray(distortion), (height, width), c2d)
 
 
 def _open(tools: Any, path: pathlib.Path) -> Any:
@@ -274,13 +274,12 @@ def _cameras(path: pathlib.Path, stamps: np.ndarray, model: _Model) -> Source[An
     if not len(times) or (np.diff(times) <= 0).any():
         raise UsageError(f"{path}: expected poses with rising time stamps")
     poses = matrices(path, table, "t{}_world_device", "q{}_world_device")
-    c2d = np.linalg.inv(model.d2c)
 
     def read(t: int) -> Camera | None:
         pose = _pose_at(times, poses, int(stamps[t]))
         if pose is None:
             return None
-        w2c = np.linalg.inv(pose @ c2d)
+        w2c = np.linalg.inv(pose @ model.c2d)
         return Camera(
             model.intrinsics, w2c, model.distortion, model.size_hw, "fisheye624"
         )

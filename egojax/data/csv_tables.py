@@ -46,7 +46,7 @@ def read_table(
         for line, row in numbered
         if len(row) != len(header)
     ]
-    _raise_all(path, problems)
+    raise_all(path, problems)
     table = {}
     for name, kind in columns.items():
         cells = [row[header.index(name)].strip() for _, row in numbered]
@@ -55,7 +55,7 @@ def read_table(
             f"{path}:{numbered[i][0]}: {name} {cells[i]!r}; expected {EXPECTED[kind]}"
             for i in bad
         ]
-    _raise_all(path, problems)
+    raise_all(path, problems)
     return table
 
 
@@ -78,7 +78,7 @@ def _parse(cells: list[str], kind: type, blank: bool) -> tuple[np.ndarray, list[
     return out, bad
 
 
-def _raise_all(path: pathlib.Path, problems: list[str]) -> None:
+def raise_all(path: pathlib.Path, problems: list[str]) -> None:
     if len(problems) > MAX_PROBLEMS:
         more = len(problems) - MAX_PROBLEMS
         problems = [*problems[:MAX_PROBLEMS], f"{path}: and {more} more problems"]
@@ -101,7 +101,7 @@ def matrices(
     shift = np.stack([table[xyz.format(a)] for a in "xyz"], -1)
     turn = np.stack([table[wxyz.format(a)] for a in "xyzw"], -1)  # scipy's order.
     norm = np.linalg.norm(turn, axis=-1)
-    _raise_all(
+    raise_all(
         path,
         [
             f"{path}: row {i + 1}: a quaternion of length {norm[i]:.3g}, not 1"

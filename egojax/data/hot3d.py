@@ -90,7 +90,7 @@ def read_clip(folder: pathlib.Path, stream: str = "") -> Clip:
     clip = Clip(
         name=name,
         frame_ids=tuple(map(str, times)),
-        size_hw=_size(meta["headset"], picked, boxes),
+        size_hw=_size(meta["headset"], picked),
         fps=_rate(times),
         category_names=tuple(names.values()),
         boxes=box_source,
@@ -202,7 +202,7 @@ def _device_poses(path: pathlib.Path, times: list[int]) -> Source[Any]:
     return Source.of([None if i is None else poses[i] for i in found])
 
 
-def _size(headset: str, stream: str, boxes: dict[str, np.ndarray]) -> tuple[int, int]:
+def _size(headset: str, stream: str) -> tuple[int, int]:
     known = SIZES.get((headset, stream.partition("-")[0]))
     if known is None:
         raise UsageError(

@@ -93,7 +93,8 @@ def medians(
         use &= valid
     segment, picked = ranked[use], values[use].astype(np.float64)
     # A stable sort of 16-bit integers is a radix sort.
-    order = np.argsort(segment.astype(np.uint16), kind="stable")
+    small = segment.astype(np.uint16) if num_segments < 1 << 16 else segment
+    order = np.argsort(small, kind="stable")
     count = np.bincount(segment, minlength=num_segments + 1)[1:]
     parts = np.split(picked[order], np.cumsum(count)[:-1]) if num_segments else []
     found = [np.median(part) if len(part) else np.nan for part in parts]

@@ -234,6 +234,15 @@ def test_every_step_lowers_for_all_devices():
         export.export(jax.jit(fn), platforms=["cpu", "cuda", "tpu"])(*args)
 
 
+def test_a_map_where_every_pixel_is_a_segment_of_its_own_is_measured_too():
+    """More segments than 16 bits hold: what a noise image read as labels gives."""
+    labels = np.arange(1, 300 * 240 + 1, dtype=np.int32).reshape(300, 240)
+    ids, ranked = segments.rank_labels(labels)
+    medians, count = segments.medians(labels.astype(float), ranked, len(ids))
+    np.testing.assert_array_equal(medians, ids)
+    assert (count == 1).all() and not segments.erode(labels, 1).any()
+
+
 def test_a_map_of_floats_is_refused():
     with pytest.raises(Exception, match="labels_ranked"):
         masks.segment_statistics(jnp.ones((3, 4)), 2)
