@@ -11,8 +11,8 @@ import numpy as np
 
 from egojax.data.world import objects, script, state
 from egojax.data.world.clip import make_clip
+from egojax.data.world.plan import Conflict, Visit
 from egojax.data.world.room import make_room
-from egojax.data.world.script import Visit
 from egojax.data.world.state import FOCAL, World
 from egojax.errors import UsageError
 from egojax.types import Clip
@@ -107,7 +107,7 @@ def bench_world(seed: int) -> World:
                 clusters=clusters,
                 visits=_visits(draw),
             )
-        except script.Conflict:
+        except Conflict:
             continue
         seen = seen_by_boxes(story.w2c, story.object_poses, extents, story.shut_in)
         if meets(seen, story.motion == 2):

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from egojax.data.world import body, script, textures
+from egojax.data.world import body, head, script, textures
 from egojax.data.world.objects import CATEGORIES, Model, build
+from egojax.data.world.plan import Conflict
 from egojax.data.world.room import Room, make_room
-from egojax.data.world.script import Script
 from egojax.data.world.shapes import Shape
+from egojax.data.world.unroll import Script
 from egojax.errors import UsageError
 
 CATEGORY_NAMES = tuple(CATEGORIES)
@@ -91,7 +92,7 @@ def make_world(
     rng = np.random.default_rng([seed, 1])
     half = (0.75, 0.55)
     if camera_path is not None:
-        camera_path, half = script.head.fit_path_to_room(np.asarray(camera_path, float))
+        camera_path, half = head.fit_path_to_room(np.asarray(camera_path, float))
     room = make_room(rng, *half)
     models = draw_models(rng, num_objects, lookalikes)
     stations = [k % len(room.stations) for k in range(num_objects)]
@@ -106,7 +107,7 @@ def make_world(
                 fps,
                 camera_path=camera_path,
             )
-        except script.Conflict:
+        except Conflict:
             continue
         return assemble(seed, fps, room, models, story)
     raise UsageError(
