@@ -29,6 +29,7 @@ from egojax.data import arrays
 from egojax.data.csv_tables import matrices, nearest, read_table, rows_by_time
 from egojax.data.hot3d import POSE_COLUMNS
 from egojax.errors import FrameError, UsageError
+from egojax.ops.segments import rank_labels
 from egojax.types import Camera, Clip, Objects, Segments, Source
 
 # Stream of a camera in video.vrs -> its label there, and the streams of its true maps
@@ -221,14 +222,10 @@ def _read_instances(
 
 def _rank(raw: np.ndarray, uids: np.ndarray) -> np.ndarray:
     """Ranks 1..n of the uids; pixels of no known instance are background."""
-    # Neighbours repeat, so the search runs once per run of equal pixels, not per pixel.
-    flat = raw.astype(np.int64).ravel()
-    starts = np.flatnonzero(np.diff(flat, prepend=flat[:1] - 1))
-    keys = flat[starts]
-    row = np.minimum(np.searchsorted(uids, keys), len(uids) - 1)
-    ranks = np.where(uids[row] == keys, row + 1, 0).astype(np.int32)
-    lengths = np.diff(starts, append=len(flat))
-    return np.repeat(ranks, lengths).reshape(raw.shape)
+    ids, ranked = rank_labels(raw.astype(np.int64))
+    row = np.minimum(np.searchsorted(uids, ids), len(uids) - 1)
+    table = np.concatenate([[0], np.where(uids[row] == ids, row + 1, 0)])
+    return table.astype(np.int32)[ranked]
 
 
 def _metres(raw: np.ndarray) -> np.ndarray:

@@ -27,21 +27,17 @@ def rank_labels(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
       ValueError: a label is negative.
     """
     flat = labels.ravel()
-    if flat.size and flat.min() < 0:
-        raise ValueError(f"labels must not be negative, found {flat.min()}")
-    top = int(flat.max(initial=0))
-    if top <= max(1 << 16, 4 * flat.size):
-        # Counting is some five times as fast as sorting.
-        there = np.bincount(flat, minlength=1) > 0
-        there[0] = False
-        ids = np.flatnonzero(there)
-        table = np.zeros(len(there), np.int32)
-        table[ids] = np.arange(1, len(ids) + 1)
-        return ids.astype(np.int64), table[labels]
-    ids = np.unique(flat)
-    ids = ids[ids > 0].astype(np.int64)
-    row = np.minimum(np.searchsorted(ids, labels), len(ids) - 1)
-    return ids, np.where(ids[row] == labels, row + 1, 0).astype(np.int32)
+    # Neighbours repeat: what is sorted is one pixel of each run of equal ones.
+    first = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    first = np.concatenate([[0], first])[: flat.size]
+    ids, rank = np.unique(flat[first], return_inverse=True)
+    if ids.size and ids[0] < 0:
+        raise ValueError(f"labels must not be negative, found {ids[0]}")
+    if ids.size and ids[0] > 0:
+        rank = rank + 1
+    lengths = np.diff(first, append=flat.size)
+    ranked = np.repeat(rank.astype(np.int32), lengths).reshape(labels.shape)
+    return ids[ids > 0].astype(np.int64), ranked
 
 
 def measure(labels: np.ndarray) -> SegmentTable:

@@ -100,6 +100,12 @@ def test_ranks_follow_the_ids_and_drop_strangers(top):
     assert found.tolist() == [[0, 2, 1], [1, 0, 2]]
 
 
+@pytest.mark.parametrize("shape", [(0, 5), (2, 0)])
+def test_an_empty_map_has_no_ids(shape):
+    ids, ranked = segments.rank_labels(np.zeros(shape, np.int32))
+    assert ids.shape == (0,) and ranked.shape == shape
+
+
 def test_negative_labels_are_refused_on_the_host():
     with pytest.raises(ValueError, match="-1"):
         segments.rank_labels(np.asarray([[-1, 2]]))
