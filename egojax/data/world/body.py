@@ -25,7 +25,7 @@ def arm_shapes(rng: np.random.Generator) -> tuple[Shape, ...]:
     """The mesh of every link in its own frame."""
     tone = np.array([0.62, 0.36, 0.25]) * rng.uniform(0.35, 1.1)
     skin = Material("skin", tuple(tone), tuple(tone * [1.0, 0.72, 0.66]), 0.18, 0.09)
-    dye = rng.uniform(0.03, 0.4, 3)
+    dye = rng.uniform(0.03, 0.3) * (0.6 + 0.6 * rng.random(3))  # Muted.
     wool = Material("knit", tuple(dye), tuple(0.45 * dye), 0.02, 0.12)
     nail = Material("plain", tuple(tone * [1.15, 1.05, 1.0]), tuple(tone), 0.5, 0.05)
     cuff = shapes.capsule((0.10, 0, 0), (0.15, 0, 0), (0.041, 0.043), wool, 14)

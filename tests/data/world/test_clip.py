@@ -3,12 +3,14 @@
 import dataclasses
 
 import jax
+import jax.export
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from egojax.data import world as worlds
 from egojax.data.world import clip as clips
-from egojax.data.world import state
+from egojax.data.world import render, shade, state
 from egojax.errors import UsageError
 
 SIZE = (96, 168)
@@ -212,6 +214,35 @@ def test_sizes_out_of_range_are_told_at_once():
     with pytest.raises(UsageError) as err:
         worlds.make_world(0, 0, num_objects=99)
     assert "num_frames" in str(err.value) and "num_objects" in str(err.value)
+
+
+def test_frames_in_a_batch_are_the_frames_one_by_one(world):
+    renderer = clips.Renderer(world, (12, 20))
+    scene = render.make_scene(world, (12, 20))
+    views = [renderer.view(t) for t in (0, 9, 20)]
+    batch = jax.tree.map(lambda *x: jnp.stack(x), *views)
+    together = jax.vmap(render.draw, in_axes=(None, 0))(scene, batch)
+    for k, view in enumerate(views):
+        alone = render.draw(scene, view)
+        np.testing.assert_array_equal(together.labels[k], alone.labels)
+        np.testing.assert_array_equal(together.masks[k], alone.masks)
+        np.testing.assert_allclose(together.depth[k], alone.depth, rtol=1e-5)
+
+
+def test_every_step_lowers_for_all_devices(world):
+    scene, paint = render.make_scene(world, (16, 24)), shade.make_paint(world)
+    view = clips.Renderer(world, (16, 24)).view(3)
+    layers = jax.eval_shape(render.draw, scene, view)
+    key, light = jax.random.key(0), jnp.ones(2)
+    points = jax.eval_shape(lambda *a: render.pick_points(*a, 8), scene, layers, key)
+    for step, args in (
+        (render.draw, (scene, view)),
+        (render.flow, (scene, layers, view)),
+        (render.follow_points, (scene, layers, view, points)),
+        (shade.photograph, (scene, paint, layers, view, view, light, key)),
+    ):
+        lowered = jax.export.export(step, platforms=("cpu", "cuda", "tpu"))(*args)
+        assert lowered.platforms == ("cpu", "cuda", "tpu")
 
 
 def test_worlds_are_frozen_host_arrays(world):
