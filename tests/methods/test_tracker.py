@@ -1,0 +1,263 @@
+"""The online tracker: the published decisions, absences, lag, constraints, buckets."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.optimize import linear_sum_assignment
+
+from egojax.errors import UsageError
+from egojax.methods import association, tracker
+from egojax.methods.association import Columns
+from egojax.methods.tracker import OFFICIAL, TrackerConfig
+from egojax.ops.association import CostWeights
+
+QUIET = dataclasses.replace(OFFICIAL, noise_std=0.0)
+
+# Oracle T5 of the spec: location; feature; 2D id; category.
+T5 = [
+    [((0, 0, 0), (1, 0, 0), 300, 0), ((2, 0, 0), (0, 1, 0), 301, 0),
+     ((0, 3, 0), (0, 0, 1), 302, 1)],
+    [((0.1, 0, 0), (0.9, 0.1, 0), 303, 0), ((2, 0.1, 0), (0, 1, 0), 301, 0)],
+    [((0, 3.2, 0), (0, 0.1, 1), 304, 1), ((2, 6.1, 0), (0, 1, 0), 301, 0)],
+    [((0.1, 0.05, 0), (1, 0, 0), 305, 2), ((0.12, 0, 0), (0.95, 0, 0), 303, 0)],
+]  # fmt: skip
+
+
+def columns_of(frames: list) -> Columns:
+    rows = [(t, *row) for t, frame in enumerate(frames) for row in frame]
+    t, location, feature, segment, category = zip(*rows, strict=True)
+    return Columns(
+        frame_idx=np.array(t, np.int32),
+        segment_id=np.array(segment, np.int64),
+        category=np.array(category, np.int32),
+        location=np.array(location, np.float32).reshape(-1, 3),
+        feature=np.array(feature, np.float32).reshape(len(rows), -1),
+        num_frames=len(frames),
+    )
+
+
+def random_clip(seed: int, num_frames: int = 40, num_objects: int = 6) -> Columns:
+    """Objects of two categories that wander a little and come and go."""
+    rng = np.random.default_rng(seed)
+    at = rng.uniform(-3, 3, (num_objects, 3))
+    looks = rng.normal(size=(num_objects, 4)) * 2
+    ids = 1000 + np.arange(num_objects)
+    frames = []
+    for _ in range(num_frames):
+        at = at + rng.normal(scale=0.05, size=at.shape)
+        fresh = rng.random(num_objects) < 0.1
+        ids = np.where(fresh, ids.max() + 1 + np.arange(num_objects), ids)
+        seen = np.flatnonzero(rng.random(num_objects) < 0.7)
+        noise = rng.normal(scale=0.3, size=looks.shape)
+        frames.append(
+            [(at[k], looks[k] + noise[k], int(ids[k]), int(k % 2)) for k in seen]
+        )
+    return columns_of(frames)
+
+
+def published(columns: Columns, weights: CostWeights, gate: str) -> np.ndarray:
+    """The published tracker as plain loops in float64 (our order of observations)."""
+    tracks: list[dict] = []
+    out = np.zeros(len(columns.frame_idx), int)
+    for t in range(columns.num_frames):
+        rows = np.flatnonzero(columns.frame_idx == t)
+        cost = np.array([[pair(i, columns, n, weights) for n in rows] for i in tracks])
+        cost = cost.reshape(len(tracks), len(rows))
+        gated = np.minimum(cost, weights.alpha) if gate == "before" else cost
+        pairs = (
+            dict(zip(*linear_sum_assignment(gated.T), strict=True)) if tracks else {}
+        )
+        for k, n in enumerate(rows):
+            found = pairs.get(k)
+            if found is None or cost[found, k] > weights.alpha:
+                tracks.append({"e": [], "labels": [], "categories": []})
+                found = len(tracks) - 1
+            absorb(tracks[found], columns, n)
+            out[n] = found
+    return out
+
+
+def pair(track: dict, columns: Columns, n: int, weights: CostWeights) -> float:
+    feature = columns.feature[n].astype(float)
+    gap = ((track["at"] - columns.location[n].astype(float)) ** 2).sum()
+    looks = ((weights.track_shrink * track["e"][-1] - feature) ** 2).sum()
+    return (
+        np.log(weights.beta_l) + gap + np.log(1 + weights.beta_v * looks)
+        + weights.beta_c * (mode(track["categories"]) != columns.category[n])
+        + weights.beta_s * (mode(track["labels"][-100:]) != columns.segment_id[n])
+    )  # fmt: skip
+
+
+def mode(values: list) -> int:
+    kinds, counts = np.unique(values, return_counts=True)
+    return int(kinds[counts.argmax()])
+
+
+def absorb(track: dict, columns: Columns, n: int) -> None:
+    feature = columns.feature[n].astype(float)
+    track["e"].append(np.mean([*track["e"][-100:], feature], axis=0))
+    track["at"] = columns.location[n].astype(float)
+    track["labels"].append(int(columns.segment_id[n]))
+    track["categories"].append(int(columns.category[n]))
+
+
+def same_partition(a: np.ndarray, b: np.ndarray) -> bool:
+    return (association.by_appearance(a) == association.by_appearance(b)).all()
+
+
+@pytest.mark.parametrize(
+    ("gate", "alpha", "expected"),
+    [
+        ("after", 30.0, [0, 1, 2, 0, 1, 2, 3, 4, 1]),  # The theft of 2.8.4.
+        ("before", 30.0, [0, 1, 2, 0, 1, 2, 3, 4, 0]),
+        ("after", 10.0, [0, 1, 2, 3, 1, 4, 5, 6, 3]),
+    ],
+)
+def test_published_decisions(gate, alpha, expected):
+    config = dataclasses.replace(QUIET, gate=gate)
+    found = association.track_online(
+        columns_of(T5), CostWeights(alpha=alpha), config, precise=True
+    )
+    assert same_partition(found.track_id, np.array(expected))
+
+
+@pytest.mark.parametrize("gate", ["before", "after"])
+@pytest.mark.parametrize("seed", range(4))
+def test_the_published_tracker_is_followed_on_random_clips(seed, gate):
+    columns = random_clip(seed)
+    config = dataclasses.replace(QUIET, gate=gate)
+    weights = CostWeights(alpha=14.0)
+    found = association.track_online(columns, weights, config, precise=True)
+    assert same_partition(found.track_id, published(columns, weights, gate))
+
+
+def test_published_features_are_means_of_means_also_beyond_the_window():
+    """Oracle T4, and the loop for k > 101."""
+    rng = np.random.default_rng(0)
+    raw = [np.array(r, float) for r in ((1, 0), (0, 1), (0, 1), (3, 3))]
+    raw += list(rng.normal(size=(130, 2)))
+    expected: list[np.ndarray] = []
+    for r in raw:
+        expected.append(np.mean([*expected[-100:], r], axis=0))
+    frames = [[((0, 0, 0), r, 7, 0)] for r in raw]
+    columns = columns_of(frames)
+    _, padded = association.pad(columns, np.full(len(raw), -1, np.int32))
+    state = tracker.start(8, 2, 1, 0, QUIET)
+    state, _ = tracker.track_frames(
+        state, padded, CostWeights(alpha=1e6), jnp.zeros((0, 0), bool),
+        jax.random.key(0), config=QUIET,
+    )  # fmt: skip
+    np.testing.assert_allclose(expected[3], [1.25, 1.0])
+    np.testing.assert_allclose(state.feature[0], expected[-1], rtol=1e-4, atol=1e-5)
+    assert int(state.count) == 1
+
+
+def comings_and_goings(gap: int = 30, moved: float = 0.0) -> list:
+    """Two look-alikes half a metre apart; one is away for a while, under a new id."""
+
+    def see(x, key, near=0.0):
+        return ((x + near, 0, 1), (1, 0), key, 0)
+
+    both = [[see(0.0, 11), see(0.5, 12)] for _ in range(10)]
+    alone = [[see(0.0, 11)] for _ in range(gap)]
+    back = [[see(0.0, 11), see(0.5, 99, moved)] for _ in range(10)]
+    return both + alone + back
+
+
+@pytest.mark.parametrize("lag", [0, 4])
+@pytest.mark.parametrize("solver", ["sinkhorn", "exact"])
+def test_identity_survives_absence_under_a_new_2d_id(solver, lag):
+    columns = columns_of(comings_and_goings())
+    config = TrackerConfig(solver=solver, lag=lag)
+    found = association.track_online(columns, association.DEFAULT_WEIGHTS, config)
+    names = {int(s): set(found.track_id[columns.segment_id == s].tolist())
+             for s in (11, 12, 99)}  # fmt: skip
+    assert names[99] == names[12] and names[99] != names[11]
+    assert ((found.confidence > 0) & (found.confidence <= 1)).all()
+
+
+def test_an_object_elsewhere_is_a_new_one_unless_told_otherwise():
+    columns = columns_of(comings_and_goings(moved=2.0))
+    weights = dataclasses.replace(association.DEFAULT_WEIGHTS, location_cap=20.0)
+    config = TrackerConfig()
+    found = association.track_online(columns, weights, config)
+    new = found.track_id[columns.segment_id == 99]
+    assert not set(new) & set(found.track_id[columns.segment_id == 12])
+    told = association.track_online(
+        columns, weights, config, must_link=[((0, 12), (40, 99))]
+    )
+    assert told.track_id[-1] == told.track_id[1]
+
+
+def test_what_must_not_be_the_same_is_not():
+    columns = columns_of(comings_and_goings())
+    pair = ((3, 12), (40, 99))
+    found = association.track_online(
+        columns, association.DEFAULT_WEIGHTS, TrackerConfig(), cannot_link=[pair]
+    )
+    assert found.track_id[-1] != found.track_id[1]
+
+
+def test_contradictions_and_strangers_are_told():
+    columns = columns_of(comings_and_goings())
+    run = lambda **kw: association.track_online(  # noqa: E731
+        columns, association.DEFAULT_WEIGHTS, TrackerConfig(), **kw
+    )
+    pair = ((0, 11), (40, 99))
+    with pytest.raises(UsageError, match="contradict"):
+        run(must_link=[pair], cannot_link=[pair])
+    with pytest.raises(UsageError, match="frame 0, 2D id 5: no such observation"):
+        run(must_link=[((0, 5), (40, 99))])
+    with pytest.raises(UsageError, match="two things"):
+        run(must_link=[((0, 11), (0, 12))])
+
+
+def test_the_table_grows_and_gives_what_a_large_one_gives(monkeypatch):
+    columns = random_clip(0, num_frames=60, num_objects=12)
+    weights = CostWeights(alpha=1.0)  # Nearly everything is a new track.
+    large = association.track_online(columns, weights, TrackerConfig())
+    monkeypatch.setattr(association, "BUCKETS", (8, 32, 128, 512))
+    grown = association.track_online(columns, weights, TrackerConfig())
+    assert large.track_id.max() > 32
+    np.testing.assert_array_equal(grown.track_id, large.track_id)
+
+
+def test_lag_names_all_frames_of_a_returning_object_alike():
+    columns = columns_of(comings_and_goings(gap=20))
+    config = TrackerConfig(lag=4)
+    found = association.track_online(columns, association.DEFAULT_WEIGHTS, config)
+    assert len(np.unique(found.track_id)) == 2
+
+
+def test_many_weights_at_once_equal_one_after_the_other():
+    columns = random_clip(1)
+    _, padded = association.pad(columns, np.full(len(columns.frame_idx), -1, np.int32))
+    config = TrackerConfig(solver="exact")
+    state = tracker.start(64, 4, 2, 0, config)
+    none = jnp.zeros((0, 0), bool)
+
+    def run(alpha):
+        weights = dataclasses.replace(association.DEFAULT_WEIGHTS, alpha=alpha)
+        key = jax.random.key(0)
+        out = tracker.track_frames(state, padded, weights, none, key, config=config)
+        return out[1].track
+
+    alphas = jnp.array([2.0, 6.0, 20.0])
+    together = jax.vmap(run)(alphas)
+    for row, alpha in zip(together, alphas, strict=True):
+        np.testing.assert_array_equal(row, run(alpha))
+
+
+def test_an_empty_clip_and_empty_frames_are_fine():
+    columns = columns_of([[], T5[0], [], T5[1]])
+    found = association.track_online(columns, CostWeights(), TrackerConfig())
+    assert len(found.track_id) == 5
+    empty = columns_of([T5[0]])
+    empty = dataclasses.replace(
+        empty, **{f.name: getattr(empty, f.name)[:0]
+                  for f in dataclasses.fields(empty) if f.name != "num_frames"}
+    )  # fmt: skip
+    assert len(association.track_online(empty, CostWeights(), TrackerConfig())[0]) == 0

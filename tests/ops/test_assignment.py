@@ -1,0 +1,122 @@
+"""Matchings against scipy, plans against their optimality conditions, limits."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.optimize import linear_sum_assignment
+
+from egojax.ops import assignment
+
+exact = jax.jit(assignment.exact_matching)
+SHAPES = [(5, 4), (3, 6), (20, 8), (64, 16), (1, 1), (40, 2)]
+
+
+def best(cost: np.ndarray, alpha: float) -> tuple[np.ndarray, float]:
+    """The optimum by scipy: a dustbin row of its own for each observation."""
+    num_tracks, num_obs = cost.shape
+    own = np.where(np.eye(num_obs, dtype=bool), alpha, 1e7)
+    table = np.minimum(np.concatenate([cost, own]), 1e7)
+    rows, cols = linear_sum_assignment(table)
+    found = np.full(num_obs, -1)
+    found[cols] = np.where(rows < num_tracks, rows, -1)
+    return found, table[rows, cols].sum()
+
+
+def total(cost: np.ndarray, alpha: float, found: np.ndarray) -> float:
+    assert len(set(found[found >= 0])) == (found >= 0).sum(), "a track taken twice"
+    return sum(cost[i, j] if i >= 0 else alpha for j, i in enumerate(found))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_exact_matching_costs_what_scipys_does(shape):
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        # Rows that everyone wants make conflicts, which need the search.
+        cost = rng.uniform(0, 3, (shape[0], 1)) + rng.uniform(0, 6, shape)
+        cost[rng.random(shape) < 0.2] = np.inf
+        alpha = rng.uniform(1, 6)
+        found = np.asarray(exact(jnp.float32(cost), alpha))
+        assert total(cost, alpha, found) == pytest.approx(
+            best(cost, alpha)[1], abs=1e-4
+        )
+
+
+def test_the_soft_matching_tends_to_the_exact_one():
+    """40 of 40 at epsilon 0.01; at 0.1 the plan is still soft (spec 2.8.5)."""
+
+    @jax.jit
+    def soft(cost):
+        plan = assignment.sinkhorn(
+            cost, 3.0, epsilon=0.01, num_iters=500, tolerance=0.0
+        )
+        return assignment.round_plan(plan)
+
+    for seed in range(40):
+        cost = np.random.default_rng(seed).uniform(0, 10, (12, 6))
+        np.testing.assert_array_equal(soft(jnp.float32(cost)), best(cost, 3.0)[0])
+
+
+def test_the_plan_meets_its_own_optimality_conditions():
+    """P_ij = u_i k_ij v_j with slack u_i and dustbin k v_j: the problem's KKT."""
+    cost = np.random.default_rng(5).uniform(0, 4, (9, 5))
+    plan = assignment.sinkhorn(
+        jnp.float32(cost), 2.0, epsilon=0.5, num_iters=3000, tolerance=0.0
+    )
+    matched, unmatched = np.asarray(plan.matched), np.asarray(plan.unmatched)
+    slack = 1.0 - matched.sum(1)
+    expected = slack[:, None] * np.exp((2.0 - cost) / 0.5) * unmatched[None, :]
+    np.testing.assert_allclose(matched, expected, rtol=2e-3, atol=1e-6)
+    np.testing.assert_allclose(matched.sum(0) + unmatched, 1.0, atol=1e-5)
+
+
+def test_gradients_agree_with_finite_differences():
+    cost = jnp.float32(np.random.default_rng(1).uniform(0, 3, (5, 3)))
+
+    def loss(c):
+        plan = assignment.sinkhorn(c, 1.5, epsilon=0.5, num_iters=60, tolerance=0.0)
+        return -jnp.log(plan.matched[0, 0] + 1e-3) + plan.unmatched[1]
+
+    grad = jax.grad(loss)(cost)
+    step = 1e-2
+    for i, j in [(0, 0), (2, 1), (4, 2)]:
+        bump = jnp.zeros_like(cost).at[i, j].set(step)
+        numeric = (loss(cost + bump) - loss(cost - bump)) / (2 * step)
+        assert grad[i, j] == pytest.approx(float(numeric), abs=3e-3)
+
+
+@pytest.mark.parametrize("value", [0.0, 1e6, np.inf])
+def test_values_and_gradients_stay_finite(value):
+    def loss(c):
+        plan = assignment.sinkhorn(c, 3.0, num_iters=20, tolerance=0.0)
+        return plan.matched.sum() + plan.unmatched.sum()
+
+    cost = jnp.full((4, 3), value, jnp.float32)
+    chex.assert_tree_all_finite(jax.value_and_grad(loss)(cost))
+    assert (np.asarray(exact(cost, 3.0)) >= 0).sum() == (3 if value == 0 else 0)
+
+
+def test_permuting_observations_permutes_the_matching():
+    rng = np.random.default_rng(0)
+    cost = rng.uniform(0, 5, (10, 6)).astype(np.float32)
+    order = rng.permutation(6)
+    found = np.asarray(exact(cost, 2.0))
+    np.testing.assert_array_equal(np.asarray(exact(cost[:, order], 2.0)), found[order])
+
+
+def test_a_tie_with_the_dustbin_is_no_match_and_empty_problems_have_no_matches():
+    assert int(exact(jnp.float32([[5.0]]), 5.0)[0]) == -1
+    assert exact(jnp.zeros((0, 3)), 1.0).tolist() == [-1, -1, -1]
+    assert exact(jnp.zeros((3, 0)), 1.0).shape == (0,)
+
+
+def test_many_problems_at_once_equal_one_after_the_other():
+    cost = jnp.float32(np.random.default_rng(2).uniform(0, 5, (6, 8, 5)))
+    together = jax.vmap(lambda c: assignment.exact_matching(c, 2.5))(cost)
+    np.testing.assert_array_equal(together, [exact(c, 2.5) for c in cost])
+
+
+def test_a_cost_without_columns_is_told_by_shape():
+    with pytest.raises(Exception, match="cost"):
+        assignment.exact_matching(jnp.zeros(3), 1.0)
