@@ -1,0 +1,197 @@
+"""Triangle meshes seen by a pinhole camera: nearest face, depth, amodal coverage.
+
+Pixels are sampled at their centers; `depth` is camera z, +inf = nothing there. How
+triangles become pixels is in `ops.raster`.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from egojax.ops import raster
+from egojax.types import Camera, typed
+
+NEAR, FAR = 0.05, 800.0  # World units, those of the published renderer.
+TIE = 1e-6  # Relative; of depths closer than this the face of least index is nearest.
+
+
+class Hits(NamedTuple):
+    """What each pixel's center sees."""
+
+    face_idx: Int[Array, "H W"]  # int32; -1 = none.
+    depth: Float[Array, "H W"]  # Camera z; +inf = none.
+    barycentric: Float[Array, "H W 3"]  # Of the corners, in space; 0 = none.
+
+
+@functools.partial(jax.jit, static_argnames="cull")
+@typed
+def rasterize(
+    vertices: Float[Array, "V 3"],
+    faces: Int[Array, "F 3"],
+    camera: Camera,
+    *,
+    near: float | Float[Array, ""] = NEAR,
+    far: float | Float[Array, ""] = FAR,
+    cull: bool = False,
+) -> Hits:
+    """Finds the nearest triangle at every pixel center.
+
+    Args:
+      vertices: World units.
+      faces: Rows of `vertices`. Triangles without area, or with a corner that is not
+        finite, are not drawn.
+      camera: One pinhole camera with `size_hw`.
+      near: Nothing nearer is drawn, > 0.
+      far: Nothing farther is drawn.
+      cull: Draw only faces whose corners run counter-clockwise as seen.
+
+    Returns:
+      Face, depth and barycentric weights. Depth and weights are differentiable in
+      `vertices` and in the camera's pose and intrinsics, for the faces that are seen.
+      For several cameras use `jax.lax.map`.
+
+    Raises:
+      ValueError: not a single pinhole camera.
+
+    Differs: the published OpenGL renderer samples one of the driver's sub-samples,
+      keeps 24 bits of depth, and always culls.
+    """
+    _check_camera(camera)
+    points = _camera_points(vertices, camera)
+    if not len(faces):
+        return _nothing(camera.size_hw)
+    fixed, intrinsics, clip = lax.stop_gradient(
+        (points, camera.intrinsics, (near, far))
+    )
+    plan = raster.make_plan(fixed, faces, intrinsics, clip, cull, camera.size_hw)
+    face_idx = _nearest_face(plan, camera.size_hw)
+    corners = raster.corners_of(points, faces, jnp.maximum(face_idx, 0))
+    forms = raster.forms_over_z(lax.optimization_barrier(corners))
+    inv_z, parts = raster.at_directions(forms, *_directions(camera))
+    is_hit = face_idx >= 0
+    depth = 1.0 / jnp.where(is_hit, inv_z, 1.0)
+    total = jnp.where(is_hit, sum(parts), 1.0)
+    weights = jnp.stack(parts, -1) / jnp.where(total > 0, total, 1.0)[..., None]
+    return Hits(
+        face_idx=face_idx,
+        depth=jnp.where(is_hit, depth, jnp.inf),
+        barycentric=jnp.where(is_hit[..., None], weights, 0.0),
+    )
+
+
+@functools.partial(jax.jit, static_argnames="cull")
+@typed
+def render_depth(
+    vertices: Float[Array, "V 3"],
+    faces: Int[Array, "F 3"],
+    camera: Camera,
+    *,
+    near: float | Float[Array, ""] = NEAR,
+    far: float | Float[Array, ""] = FAR,
+    cull: bool = False,
+) -> Float[Array, "H W"]:
+    """The depth at every pixel, +inf where there is no face; see `rasterize`."""
+    return rasterize(vertices, faces, camera, near=near, far=far, cull=cull).depth
+
+
+@functools.partial(jax.jit, static_argnames=("num_objects", "cull"))
+@typed
+def coverage(
+    vertices: Float[Array, "V 3"],
+    faces: Int[Array, "F 3"],
+    face_object: Int[Array, "F"],
+    camera: Camera,
+    num_objects: int,
+    *,
+    near: float | Float[Array, ""] = NEAR,
+    far: float | Float[Array, ""] = FAR,
+    cull: bool = False,
+) -> Bool[Array, "K H W"]:
+    """Amodal masks: the pixels that each object covers, seen or hidden.
+
+    Args:
+      face_object: 0 .. num_objects - 1; faces of any other value are left out.
+      num_objects: K.
+      vertices, faces, camera, near, far, cull: As for `rasterize`.
+    """
+    _check_camera(camera)
+    if not len(faces) or not num_objects:
+        return jnp.zeros((num_objects, *camera.size_hw), bool)
+    points = _camera_points(vertices, camera)
+    keep = (face_object >= 0) & (face_object < num_objects)
+    plan = raster.make_plan(
+        points, faces, camera.intrinsics, (near, far), cull, camera.size_hw, keep
+    )
+
+    def owner(face: Array) -> Array:
+        return jnp.clip(face_object[face], 0, num_objects - 1)
+
+    def mark(face: Array, pixel: Array, inv_z: Array) -> Array:
+        return (inv_z > 0).astype(jnp.uint8)
+
+    canvas = jnp.zeros((num_objects, *camera.size_hw), jnp.uint8)
+    return raster.draw(plan, mark, owner, canvas) > 0
+
+
+def _nothing(size_hw: tuple[int, int]) -> Hits:
+    return Hits(
+        face_idx=jnp.full(size_hw, -1, jnp.int32),
+        depth=jnp.full(size_hw, jnp.inf),
+        barycentric=jnp.zeros((*size_hw, 3)),
+    )
+
+
+def _check_camera(camera: Camera) -> None:
+    if camera.lens != "pinhole" or jnp.ndim(camera.intrinsics) != 2:
+        shape = jnp.shape(camera.intrinsics)
+        raise ValueError(
+            f"meshes are drawn for one pinhole camera, not {camera.lens} {shape}"
+        )
+
+
+def _camera_points(vertices: Array, camera: Camera) -> raster.Vec:
+    """Vertices in camera axes, an array per axis.
+
+    The camera's center is subtracted first: far from the world's origin, rotating first
+    would round away what matters.
+    """
+    turn, shift = camera.w2c[:3, :3], camera.w2c[:3, 3]
+    x, y, z = (vertices + (shift @ turn)[None, :]).T
+    at = x, y, z
+    a, b, c = turn
+    return raster.dot(a, at), raster.dot(b, at), raster.dot(c, at)
+
+
+def _directions(camera: Camera) -> tuple[Array, Array]:
+    """(x, y) of the rays d = (x, y, 1) through all pixel centers."""
+    height, width = camera.size_hw
+    u = (jnp.arange(width) + 0.5)[None, :]
+    v = (jnp.arange(height) + 0.5)[:, None]
+    return raster.unproject(jnp.asarray(camera.intrinsics), u, v)
+
+
+def _nearest_face(plan: raster.Plan, size_hw: tuple[int, int]) -> Int[Array, "H W"]:
+    """The face of least depth at every pixel; -1 = none.
+
+    Two passes with one program: the greatest 1 / z, whose bits as an integer are
+    ordered as it is, and then the least face that comes within `TIE` of it.
+    """
+    num = len(plan.faces)
+
+    def one_pass(i: Array, nearest: Array) -> Array:
+        bound = lax.bitcast_convert_type(nearest, jnp.float32) * (1.0 - TIE)
+        bound = bound.reshape(-1)
+
+        def value(face: Array, pixel: Array, inv_z: Array) -> Array:
+            is_best = (inv_z > 0) & (inv_z >= bound[pixel])
+            bits = lax.bitcast_convert_type(inv_z, jnp.int32)
+            return jnp.where(i == 0, bits, jnp.where(is_best, num - face, 0))
+
+        return raster.draw(plan, value, jnp.zeros_like, jnp.zeros_like(nearest))
+
+    rank = lax.fori_loop(0, 2, one_pass, jnp.zeros((1, *size_hw), jnp.int32))[0]
+    return jnp.where(rank > 0, num - rank, -1)

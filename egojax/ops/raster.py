@@ -1,0 +1,254 @@
+"""Which pixels triangles cover, on any device, without ever compiling for a frame.
+
+A point b0 v0 + b1 v1 + b2 v2 of a triangle, its corners in camera axes, is seen in the
+direction d = (x, y, 1) where b_i / z = d . (v_j x v_k) / det(v0, v1, v2). These linear
+forms of the pixel are all there is: it is covered where none is negative, and their
+sum is 1 / z. As nothing was divided by the corners' depths, a triangle that passes
+through the plane of the camera needs no clipping.
+
+The window of a triangle on the image is cut into blocks of BLOCK x BLOCK pixels. The
+blocks of all triangles are drawn in rounds of fixed shape, as many as the frame needs,
+so that large and small triangles cost what they cover and no capacity can overflow.
+(Positions in the list of blocks are int32: 2^35 pixels a frame, hidden ones included.)
+
+Source: Olano and Greer 1997 (Triangle scan conversion, 2D homogeneous coordinates).
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+BLOCK = 4  # Pixels.
+BATCH = 2048  # Blocks a round.
+LANES = 128  # Rows of the table in which triangles are counted.
+SLACK = 1e-3  # Pixels by which a window exceeds its triangle: float32 at 10,000 pixels.
+
+Vec = tuple[Array, Array, Array]  # x, y, z: arrays of one shape.
+Value = Callable[[Array, Array, Array], Array]
+
+
+def corners_of(points: Vec, faces: Array, idx: Array) -> list[Vec]:
+    """The three corners of the faces `idx`."""
+    picked = (faces[:, i][idx] for i in range(3))
+    return [(points[0][at], points[1][at], points[2][at]) for at in picked]
+
+
+def _minus(a: Vec, b: Vec) -> Vec:
+    return a[0] - b[0], a[1] - b[1], a[2] - b[2]
+
+
+def _cross(a: Vec, b: Vec) -> Vec:
+    return (
+        a[1] * b[2] - a[2] * b[1],
+        a[2] * b[0] - a[0] * b[2],
+        a[0] * b[1] - a[1] * b[0],
+    )
+
+
+def dot(a: Vec, b: Vec) -> Array:
+    """The sum of products."""
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+
+
+def _edge_form(a: Vec, b: Vec) -> Vec:
+    """a x b, from the difference of the two, which loses fewer digits.
+
+    The two triangles at an edge name its ends in opposite order. Ordered by their
+    coordinates, both get the same digits, and no pixel falls between them.
+    """
+    swap = (a[0] == b[0]) & (a[1] == b[1]) & (a[2] > b[2])
+    swap |= (a[0] > b[0]) | ((a[0] == b[0]) & (a[1] > b[1]))
+    first = jax.tree.map(lambda x, y: jnp.where(swap, y, x), a, b)
+    second = jax.tree.map(lambda x, y: jnp.where(swap, x, y), a, b)
+    form = _cross(first, _minus(second, first))
+    return jax.tree.map(lambda x: jnp.where(swap, -x, x), form)
+
+
+class Forms(NamedTuple):
+    """Linear forms of the direction (x, y, 1); all 0 for a triangle without area."""
+
+    inv_z: Vec  # 1 / z
+    parts: tuple[Vec, Vec, Vec]  # |det| b_i / z: what neighbors share, bit by bit.
+
+
+def forms_over_z(corners: list[Vec]) -> Forms:
+    """The forms of triangles."""
+    v0, v1, v2 = corners
+    normal = _cross(_minus(v1, v0), _minus(v2, v0))
+    det = dot(normal, v0)
+    inv_det = jnp.where(det == 0, 0.0, 1.0 / jnp.where(det == 0, 1.0, det))
+    edges = (_edge_form(v1, v2), _edge_form(v2, v0), _edge_form(v0, v1))
+    inv_z = jax.tree.map(lambda form: form * inv_det, normal)
+    # Only the sign: a factor would round, and open cracks between neighbors.
+    return Forms(inv_z, jax.tree.map(lambda form: form * jnp.sign(det), edges))
+
+
+def unproject(intrinsics: Array, u: Array, v: Array) -> tuple[Array, Array]:
+    """(x, y) of the directions (x, y, 1) of image points."""
+    y = (v - intrinsics[1, 2]) / intrinsics[1, 1]
+    return (u - intrinsics[0, 2] - intrinsics[0, 1] * y) / intrinsics[0, 0], y
+
+
+def at_directions(forms: Forms, x: Array, y: Array) -> tuple[Array, list[Array]]:
+    """1 / z and the weights of the corners, which sum to |det| / z."""
+    values = [a * x + b * y + c for a, b, c in (forms.inv_z, *forms.parts)]
+    return values[0], values[1:]
+
+
+class Plan(NamedTuple):
+    """The triangles to draw, and all that drawing them takes."""
+
+    points: Vec  # Vertices in camera axes.
+    faces: Int[Array, "F 3"]
+    origin: Int[Array, "2 F"]  # First column and row of each window.
+    blocks: Int[Array, "2 F"]  # Columns and rows of blocks in each window.
+    order: Int[Array, "P"]  # The drawn rows of `faces`, padded by BATCH.
+    first: Int[Array, "P"]  # Of each drawn triangle, its first block in the list.
+    num_blocks: Int[Array, ""]
+    intrinsics: Float[Array, "3 3"]
+    clip: tuple[Any, Any]  # Near and far.
+
+
+def make_plan(points, faces, intrinsics, clip, cull, size_hw, keep=True) -> Plan:
+    """Leaves out what cannot be seen, and lists the blocks of the rest."""
+    corners = corners_of(points, faces, jnp.arange(len(faces)))
+    corners = lax.optimization_barrier(corners)
+    edges = _minus(corners[1], corners[0]), _minus(corners[2], corners[0])
+    facing = dot(_cross(*edges), corners[0])
+    drawn = keep & (facing < 0 if cull else facing != 0)
+    low, high = _bounds(corners, intrinsics, clip[0])
+    size = jnp.array(size_hw[::-1], jnp.float32)[:, None]
+    origin = jnp.clip(jnp.ceil(low - 0.5 - SLACK), 0.0, size)
+    last = jnp.clip(jnp.floor(high - 0.5 + SLACK), -1.0, size - 1.0)
+    drawn &= (last >= origin).all(0)
+    blocks = jnp.floor((last - origin) / BLOCK).astype(jnp.int32) + 1
+    blocks = jnp.where(drawn[None, :], blocks, 0)
+    origin, blocks = lax.optimization_barrier((origin.astype(jnp.int32), blocks))
+    listed = _list_blocks(blocks[0] * blocks[1])
+    return Plan(points, faces, origin, blocks, *listed, intrinsics, clip)
+
+
+def _bounds(corners, intrinsics, near) -> tuple[Array, Array]:
+    """Least and greatest (u, v), each (2, F), of what lies beyond the near plane."""
+    ends = [(corner, corner[2] >= near) for corner in corners]
+    for a, b in zip(corners, corners[1:] + corners[:1], strict=True):
+        # Where an edge passes through the near plane.
+        gap = b[2] - a[2]
+        t = (near - a[2]) / jnp.where(gap == 0, 1.0, gap)
+        cut = jax.tree.map(lambda p, q, t=t: p + t * (q - p), a, b)
+        ends.append((cut, (a[2] < near) != (b[2] < near)))
+    (fx, skew, cx), (_, fy, cy), _ = intrinsics
+    low = high = None
+    for (x, y, z), is_seen in ends:
+        inv_z = 1.0 / jnp.maximum(z, 0.5 * near)
+        at = jnp.stack([(fx * x + skew * y) * inv_z + cx, fy * y * inv_z + cy])
+        least, most = (
+            jnp.where(is_seen[None, :], at, end) for end in (jnp.inf, -jnp.inf)
+        )
+        low = least if low is None else jnp.minimum(low, least)
+        high = most if high is None else jnp.maximum(high, most)
+    return lax.optimization_barrier((low, high))
+
+
+def _list_blocks(blocks: Array) -> tuple[Array, Array, Array]:
+    """Packs the triangles that have blocks, and numbers their blocks.
+
+    The triangles stand in a table of LANES rows, and sums run down all its columns at
+    once, which is many times faster than one long running sum.
+
+    Returns:
+      Triangles, their first blocks, both padded by BATCH, and the number of blocks.
+    """
+    num, columns = len(blocks), -(-len(blocks) // LANES)
+    table = jnp.zeros(columns * LANES, jnp.int32).at[:num].set(blocks)
+    table = table.reshape(LANES, columns)
+
+    def add(total: Array, row: Array) -> tuple[Array, Array]:
+        return total + jnp.stack([row > 0, row]).astype(jnp.int32), total
+
+    total, before = lax.scan(add, jnp.zeros((2, columns), jnp.int32), table)
+    place, first = (before + (jnp.cumsum(total, 1) - total)[None]).swapaxes(0, 1)
+    place = jnp.where(table > 0, place, num + BATCH).reshape(-1)[:num]
+    num_blocks = total[1].sum()
+    order = jnp.zeros(num + BATCH, jnp.int32)
+    order = order.at[place].set(jnp.arange(num), mode="drop")
+    firsts = jnp.full(num + BATCH, num_blocks)
+    firsts = firsts.at[place].set(first.reshape(-1)[:num], mode="drop")
+    return order, firsts, num_blocks
+
+
+def draw(
+    plan: Plan, value: Value, layer: Callable[[Array], Array], canvas: Array
+) -> Array:
+    """The maximum of a canvas (L, H, W) and the values of all triangles.
+
+    Args:
+      value: Of a face, a pixel (its flat index) and 1 / z there (0 = not covered).
+      layer: Of a face, 0 .. L - 1.
+    """
+    _, height, width = canvas.shape
+    rows, cols = min(BLOCK, height), min(BLOCK, width)
+
+    def body(i: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
+        start, flat = state
+        at, nth = _round(plan, start, i * BATCH)
+        face = plan.order[at]
+        is_used = i * BATCH + jnp.arange(BATCH) < plan.num_blocks
+        across = jnp.maximum(plan.blocks[0][face], 1)
+        # Blocks are shifted rather than cut at the right and lower border.
+        u = jnp.minimum(plan.origin[0][face] + BLOCK * (nth % across), width - cols)
+        v = jnp.minimum(plan.origin[1][face] + BLOCK * (nth // across), height - rows)
+        forms = forms_over_z(corners_of(plan.points, plan.faces, face))
+        forms = lax.optimization_barrier(forms)
+
+        def test() -> tuple[Array, Array]:
+            each = jax.tree.map(
+                lambda a: a[None, None, :], (forms, is_used, face, u, v)
+            )
+            forms_, used_, face_, u_, v_ = each
+            x = u_ + jnp.arange(cols)[None, :, None]
+            y = v_ + jnp.arange(rows)[:, None, None]
+            inv_z = jnp.where(used_, _covered(plan, forms_, x, y), 0.0)
+            pixel = y * width + x
+            return layer(face_) * (height * width) + pixel, value(face_, pixel, inv_z)
+
+        def skip() -> tuple[Array, Array]:
+            shape = (rows, cols, BATCH)
+            return jnp.zeros(shape, jnp.int32), jnp.zeros(shape, flat.dtype)
+
+        # The branch and the barrier are there to keep XLA from computing, again for
+        # each pixel that it scatters, what they hold: 3 times as fast on a CPU.
+        pixel, values = lax.cond(is_used[0], test, skip)
+        pixel, values = pixel.reshape(-1), values.reshape(-1)
+        return at[-1], flat.at[pixel].max(values, mode="promise_in_bounds")
+
+    rounds = -(-plan.num_blocks // BATCH)
+    first = jnp.int32(0), canvas.reshape(-1)
+    return lax.fori_loop(0, rounds, body, first)[1].reshape(canvas.shape)
+
+
+def _round(plan: Plan, start: Array, block: Array) -> tuple[Array, Array]:
+    """For BATCH blocks from `block` on: whose each is, and its rank there.
+
+    Every triangle has a block, so these are among the BATCH that follow `start`, the
+    triangle of the block before.
+    """
+    first = lax.dynamic_slice(plan.first, (start,), (BATCH,)) - block
+    # Those that began before count for the first block.
+    begins = jnp.zeros(BATCH, jnp.int32).at[jnp.maximum(first, 0)].add(1, mode="drop")
+    at = start + jnp.cumsum(begins) - 1
+    return at, block + jnp.arange(BATCH) - plan.first[at]
+
+
+def _covered(plan: Plan, forms: Forms, x: Array, y: Array) -> Array:
+    """1 / z of triangles at pixels; 0 where they do not cover them."""
+    x, y = unproject(plan.intrinsics, x + 0.5, y + 0.5)
+    inv_z, parts = at_directions(forms, x, y)
+    near, far = plan.clip
+    inside = (parts[0] >= 0) & (parts[1] >= 0) & (parts[2] >= 0)
+    inside &= (inv_z * near <= 1.0) & (inv_z * far >= 1.0)
+    return jnp.where(inside, inv_z, 0.0)
