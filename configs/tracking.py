@@ -71,10 +71,28 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.lift = dict(mode="median", erode=2)  # median | centroid (published)
     config.features = dict(name="auto")  # auto | file | descriptor | none
     config.assoc = dict(
-        mode="online",  # online | lagged | offline
+        mode="online",  # online | lagged | offline | official
+        lag=4,  # Frames; only for "lagged".
         weights=placeholder(str),  # npz of learned weights (--mode=train writes it).
         must_link=placeholder(str),  # JSON: [[[frame, id], [frame, id]], ...]
         cannot_link=placeholder(str),
+        # By hand, over what the mode sets; see ops/association.py, methods/tracker.py.
+        solver=placeholder(str),  # sinkhorn | exact
+        gate=placeholder(str),  # before | after
+        appearance_update=placeholder(str),  # mean | recursive | ema
+        label_memory=placeholder(str),  # last | mode
+        noise_std=placeholder(float),
+        alpha=placeholder(float),
+        beta_l=placeholder(float),
+        beta_v=placeholder(float),
+        beta_c=placeholder(float),
+        beta_s=placeholder(float),
+        location_weight=placeholder(float),
+        location_cap=placeholder(float),
+        appearance_weight=placeholder(float),
+        track_shrink=placeholder(float),
+        location_gain=placeholder(float),
+        moved_by=placeholder(float),
     )
     config.eval = dict(
         tree=placeholder(str),  # --mode=eval: an official segmaps folder to score.

@@ -11,11 +11,14 @@ Pixels are (x, y) with the first pixel's centre at (0.5, 0.5); depths are camera
 import dataclasses
 from typing import Literal, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from egojax.errors import FrameError
+from egojax.ops import camera as camera_ops
 from egojax.ops import segments as seg
-from egojax.types import SegmentFeatures, Segments
+from egojax.types import Camera, SegmentFeatures, Segments
 
 LiftMode = Literal["median", "centroid"]
 
@@ -141,13 +144,6 @@ def _features(ids: np.ndarray, features: SegmentFeatures | None) -> np.ndarray:
     return features.values[rows].reshape(len(ids), width).astype(np.float32)
 
 
-class Placement(NamedTuple):
-    """How each frame's depth maps to the world; leading axis: frames."""
-
-    scale: np.ndarray  # float64 (T,); NaN = no alignment.
-    shift: np.ndarray  # float64 (T,)
-
-
 def true_depth(
     raw_depth: np.ndarray,
     scale: np.ndarray | float,
@@ -169,3 +165,36 @@ def true_depth(
     if space == "disparity":
         value = np.divide(1.0, value, out=np.full_like(value, np.nan), where=value > 0)
     return np.where(value > 0, value, np.nan)
+
+
+def lift(
+    xy: np.ndarray,
+    depth: np.ndarray,
+    cameras: Camera,
+    metric_scale: float = 1.0,
+) -> np.ndarray:
+    """World points of pixels.
+
+    Args:
+      xy: (M, 2), pixels.
+      depth: (M,), camera z in world units; NaN = unknown.
+      cameras: M cameras, one for each pixel.
+      metric_scale: Metres per world unit.
+
+    Returns:
+      float32 (M, 3), metres; NaN where the depth is unknown.
+
+    Source: EgoSeg3D, scripts/tracking.py, section 2.8.1 of the spec.
+    """
+    if not len(xy):
+        return np.zeros((0, 3), np.float32)
+    known = np.isfinite(depth)
+    filled = np.where(known, depth, 1.0).astype(np.float32)
+    size = 1 << max(0, len(xy) - 1).bit_length()  # Few sizes, few compilations.
+    rows = np.minimum(np.arange(size), len(xy) - 1)
+    padded = jax.tree.map(lambda leaf: jnp.asarray(leaf[rows], jnp.float32), cameras)
+    points = camera_ops.unproject(
+        padded, jnp.asarray(xy[rows], jnp.float32)[:, None], filled[rows][:, None]
+    )
+    points = np.asarray(points)[: len(xy), 0] * np.float32(metric_scale)
+    return np.where(known[:, None], points, np.float32(np.nan))

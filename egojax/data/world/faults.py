@@ -29,7 +29,7 @@ class Imperfections:
     fault_frames: float = 8.0  # Mean length of a miss, split or merge.
     wrong_category: float = 0.0  # Share of 2D ids with a wrong category.
     false_rate: float = 0.0  # Segments on the background, per second.
-    outline_px: float = 0.0  # How far outlines wander.
+    outline_px: float = 0.0  # How far outlines wander, in a frame 456 pixels wide.
     feature_noise: float = 0.0  # Noise of a feature, relative to its length.
     instance_share: float = 0.1  # How much look-alikes differ in their features.
     depth_scale: float = 1.0  # Monocular depth = (depth - shift) / scale, and errors.

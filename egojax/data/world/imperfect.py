@@ -130,7 +130,8 @@ class _History:
     def _render(self, t: int, labels: np.ndarray) -> tuple:
         state, faults = self._states[t], self._faults
         if faults.outline_px > 0:
-            labels = _wander(labels, faults.outline_px, random(self._seed, OUTLINES, t))
+            pixels = faults.outline_px * labels.shape[1] / 456
+            labels = _wander(labels, pixels, random(self._seed, OUTLINES, t))
         serial = np.zeros(int(max(self._ids.max(), labels.max())) + 1, np.int32)
         shown = np.where(
             state.merged_until > t, state.segment[state.merged_with], state.segment

@@ -1,0 +1,141 @@
+"""What tracking leaves in a clip's folder: table, label maps, `pred.json`, scores."""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from egojax.data import arrays, images
+from egojax.data.stream import host_frames
+from egojax.errors import UsageError
+from egojax.metrics import PermanenceScores, TrackingScores, to_json
+from egojax.types import Clip, SkippedFrame, TrackTable
+
+
+def write_table(path: pathlib.Path, table: TrackTable, clip: Clip) -> None:
+    """Writes `tracks.npz`: the columns, the frames' names, the categories' names."""
+    about = {"frame_ids": clip.frame_ids, "category_names": clip.category_names}
+    columns = {f.name: getattr(table, f.name) for f in dataclasses.fields(table)}
+    arrays.write_npz(path, {**columns, "about": np.array(json.dumps(about))})
+
+
+def read_table(path: pathlib.Path) -> TrackTable:
+    """Reads `tracks.npz`.
+
+    Raises:
+      UsageError: a column is missing, or columns differ in length.
+    """
+    found = arrays.read_npz(path)
+    names = [f.name for f in dataclasses.fields(TrackTable)]
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise UsageError(f"{path}: no column {', '.join(missing)}; not a tracks.npz")
+    lengths = {name: len(found[name]) for name in names}
+    if len(set(lengths.values())) > 1:
+        raise UsageError(f"{path}: columns differ in length: {lengths}")
+    return TrackTable(**{name: found[name] for name in names})
+
+
+def write_labels(
+    folder: pathlib.Path,
+    clip: Clip,
+    names: Sequence[Mapping[int, int]],
+    progress: Callable[[int, int], None],
+) -> list[SkippedFrame]:
+    """Writes the renamed label maps as 16-bit PNG; maps that are there are kept.
+
+    Args:
+      folder: `labels/`.
+      clip: With labels.
+      names: By frame: 2D id to track id, at most 65535.
+      progress: Told how far it is.
+
+    Returns:
+      Frames that could not be read.
+    """
+    folder.mkdir(exist_ok=True)
+    skipped = []
+    for frame in host_frames(clip, ["labels"]):
+        t = frame.frame_idx
+        path = folder / f"{clip.frame_ids[t]}.png"
+        if frame.skipped is not None:
+            skipped.append(frame.skipped)
+        elif frame.layers["labels"] is not None and not path.exists():
+            images.write_labels(path, renamed(frame.layers["labels"], names[t]))
+        progress(t + 1, clip.num_frames)
+    return skipped
+
+
+def renamed(labels: np.ndarray, names: Mapping[int, int]) -> np.ndarray:
+    """The label map with other ids; those without a new one become background."""
+    ids, inverse = np.unique(labels, return_inverse=True)
+    new = np.array([names.get(int(i), 0) for i in ids], np.int32)
+    return new[inverse].reshape(labels.shape)
+
+
+def write_predictions(path: pathlib.Path, clip: Clip, table: TrackTable) -> None:
+    """Writes `pred.json`: per frame each object's id, 2D id, category, place."""
+    frames: list[dict[str, Any]] = [
+        {"file_name": name, "segments_info": []} for name in clip.frame_ids
+    ]
+    for n in range(len(table)):
+        frames[int(table.frame_idx[n])]["segments_info"].append(
+            {
+                "id": int(table.track_id[n]),
+                "segment_id": int(table.segment_id[n]),
+                "category_id": int(table.category[n]),
+                "score": round(float(table.score[n]), 4),
+                "area": int(table.area[n]),
+                "confidence": round(float(table.confidence[n]), 4),
+                "loc3d": np.round(table.location[n].astype(float), 5),
+            }
+        )
+    names = {name: k for k, name in enumerate(clip.category_names)}
+    arrays.write_json(path, to_json({"annotations": frames, "category_name2id": names}))
+
+
+# ----------------------------------------------------------------------- scores
+
+
+def write_scores(folder: pathlib.Path, scores: Mapping[str, Any]) -> None:
+    """Writes `scores.json` for people and `scores.npz` for adding clips up.
+
+    Args:
+      folder: Of the clip.
+      scores: By naming: a record with `tracking` and `permanence` (or None).
+    """
+    numbers, counts = {}, {}
+    for key, row in scores.items():
+        numbers[key] = row.tracking.compute()
+        for n, leaf in enumerate(jax.tree.leaves(row.tracking)):
+            counts[f"{key}/tracking/{n:02d}"] = np.asarray(leaf)
+        if row.permanence is not None:
+            numbers[key] |= row.permanence.compute()
+            for n, leaf in enumerate(jax.tree.leaves(row.permanence)):
+                counts[f"{key}/permanence/{n:02d}"] = np.asarray(leaf)
+    arrays.write_npz(folder / "scores.npz", counts)
+    arrays.write_json(folder / "scores.json", to_json(numbers))
+
+
+def read_scores(folder: pathlib.Path) -> dict[str, dict[str, Any]]:
+    """By naming: `numbers` as printed, `tracking` and `permanence` to add up."""
+    if not (folder / "scores.npz").exists():
+        return {}
+    numbers = arrays.read_json(folder / "scores.json")
+    counts = arrays.read_npz(folder / "scores.npz")
+    out: dict[str, dict[str, Any]] = {}
+    for key in numbers:
+        out[key] = {"numbers": numbers[key]}
+        for part, blank in (
+            ("tracking", TrackingScores.empty()),
+            ("permanence", PermanenceScores.empty()),
+        ):
+            names = sorted(n for n in counts if n.startswith(f"{key}/{part}/"))
+            leaves = [counts[n] for n in names]
+            tree = jax.tree.structure(blank)
+            out[key][part] = jax.tree.unflatten(tree, leaves) if leaves else None
+    return out

@@ -1,0 +1,261 @@
+"""Reads a clip once and keeps what tracking needs of it: the `observe` stage.
+
+For every frame: the alignment of its depth to the static scene, and for every kept
+segment its place, depth and looks. A frame that cannot be read is left out and told.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from egojax.data.observations import ObservationChunk
+from egojax.data.stream import HostFrame, host_frames
+from egojax.errors import FrameError, UsageError
+from egojax.methods import appearance, lifting
+from egojax.methods.lifting import FrameObservations, LiftMode, Selection
+from egojax.ops import depth as depth_ops
+from egojax.ops import mesh, surface
+from egojax.types import Camera, Clip, SegmentFeatures, SkippedFrame
+
+
+@dataclasses.dataclass(frozen=True)
+class ObserveSettings:
+    """How segments become observations."""
+
+    selection: Selection
+    mode: LiftMode = "median"
+    erode: int = 2
+    features: str = "auto"  # auto | file | descriptor | none
+    align: bool = True
+    space: str = "depth"  # depth | disparity | official
+    exclude_segments: bool = True
+
+
+StaticDepth = Callable[[Camera], np.ndarray]
+
+
+def layers_of(clip: Clip, settings: ObserveSettings) -> tuple[str, ...]:
+    """The layers of the clip that observing it needs."""
+    wanted = ["labels", "segments", "depth", "static_depth", "camera"]
+    if feature_kind(clip, settings) == "file":
+        wanted.append("features")
+    elif feature_kind(clip, settings) == "descriptor":
+        wanted.append("frames")
+    return tuple(name for name in wanted if name in clip.sources)
+
+
+def feature_kind(clip: Clip, settings: ObserveSettings) -> str:
+    """Where features come from: those of files before those that we compute."""
+    if settings.features != "auto":
+        return settings.features
+    if clip.features is not None:
+        return "file"
+    return "descriptor" if clip.frames is not None else "none"
+
+
+def observe_clip(
+    clip: Clip,
+    settings: ObserveSettings,
+    static_depth: StaticDepth | None,
+    *,
+    start: int = 0,
+    chunk: int = 64,
+    read_ahead: int = 8,
+) -> Iterator[ObservationChunk]:
+    """Yields the observations of the clip, `chunk` frames at a time.
+
+    Args:
+      clip: With labels; with depth and cameras if there are to be locations.
+      settings: See there.
+      static_depth: Renders the static scene; None if the clip has no mesh. A clip with
+        a source of that name is read instead.
+      start: First frame, for a run that goes on.
+      chunk: Frames a chunk.
+      read_ahead: Frames read in advance.
+    """
+    layers = layers_of(clip, settings)
+    batch: list[HostFrame] = []
+    for frame in host_frames(clip, layers, read_ahead, start=start):
+        batch.append(frame)
+        if len(batch) == chunk:
+            yield _observe_batch(clip, settings, static_depth, batch)
+            batch = []
+    if batch:
+        yield _observe_batch(clip, settings, static_depth, batch)
+
+
+def _observe_batch(
+    clip: Clip,
+    settings: ObserveSettings,
+    static_depth: StaticDepth | None,
+    batch: list[HostFrame],
+) -> ObservationChunk:
+    rows, skipped = [], []
+    frames: list[dict[str, Any]] = []
+    for frame in batch:
+        camera = frame.layers.get("camera")
+        frames.append(_frame_row(camera))
+        if frame.skipped is not None:
+            skipped.append(frame.skipped)
+            continue
+        try:
+            found = _segments_of(clip, settings, frame)
+        except FrameError as err:
+            skipped.append(SkippedFrame(frame.frame_idx, str(err)))
+            continue
+        if found is not None:
+            rows.append((frame.frame_idx, found))
+        frames[-1] |= _align(settings, static_depth, frame)
+    return ObservationChunk(
+        start=batch[0].frame_idx,
+        segments=_columns(rows),
+        frames={key: np.stack([f[key] for f in frames]) for key in frames[0]},
+        skipped=tuple(skipped),
+    )
+
+
+def _segments_of(
+    clip: Clip, settings: ObserveSettings, frame: HostFrame
+) -> FrameObservations | None:
+    labels = frame.layers.get("labels")
+    if labels is None:
+        return None
+    return lifting.observe(
+        labels,
+        frame.layers.get("segments"),
+        frame.layers.get("depth"),
+        _features_of(clip, settings, frame),
+        selection=settings.selection,
+        mode=settings.mode,
+        erode=settings.erode,
+    )
+
+
+def _features_of(
+    clip: Clip, settings: ObserveSettings, frame: HostFrame
+) -> SegmentFeatures | None:
+    kind = feature_kind(clip, settings)
+    if kind == "file":
+        return frame.layers.get("features")
+    if kind == "descriptor":
+        return appearance.describe(frame.layers["frames"], frame.layers["labels"])
+    return None
+
+
+def _frame_row(camera: Camera | None) -> dict[str, Any]:
+    known = camera is not None
+    lens = np.zeros(16)
+    if camera is not None and camera.distortion is not None:
+        lens[: camera.distortion.shape[-1]] = camera.distortion
+    return {
+        "scale": np.float64(np.nan),
+        "shift": np.float64(np.nan),
+        "has_camera": np.bool_(known),
+        "intrinsics": np.asarray(camera.intrinsics if camera else np.eye(3), float),
+        "w2c": np.asarray(camera.w2c if camera else np.eye(4), float),
+        "distortion": lens,
+    }
+
+
+def _align(
+    settings: ObserveSettings, static_depth: StaticDepth | None, frame: HostFrame
+) -> dict[str, Any]:
+    """Scale and shift of the frame's depth; nothing where there is nothing to fit."""
+    camera, depth = frame.layers.get("camera"), frame.layers.get("depth")
+    static = frame.layers.get("static_depth")
+    if static is None and static_depth is not None and camera is not None:
+        static = static_depth(camera)
+    if not settings.align or depth is None or static is None:
+        return {}
+    exclude = np.zeros(depth.shape, bool)
+    if settings.exclude_segments:
+        exclude = frame.layers["labels"] > 0
+    fit = depth_ops.align(depth, static, exclude, space=settings.space)
+    return {"scale": np.float64(fit.scale), "shift": np.float64(fit.shift)}
+
+
+def _columns(rows: list[tuple[int, FrameObservations]]) -> dict[str, np.ndarray]:
+    if not rows:
+        empty = lifting.observe(
+            np.zeros((1, 1), np.int32), None, None, selection=Selection()
+        )
+        rows = [(0, empty)]
+    columns = {
+        key: np.concatenate([getattr(found, key) for _, found in rows])
+        for key in FrameObservations._fields
+    }
+    counts = [len(found.segment_id) for _, found in rows]
+    columns["frame_idx"] = np.repeat([t for t, _ in rows], counts).astype(np.int32)
+    return columns
+
+
+def static_renderer(clip: Clip, renderer: str) -> StaticDepth | None:
+    """Draws the static scene's depth for a camera, or None if there is no scene.
+
+    Args:
+      clip: With a mesh, or with points of which one is made; a clip that has static
+        depth of its own needs neither.
+      renderer: "jax" or "embree" (extra: mesh).
+
+    Raises:
+      UsageError: no such renderer, or its extra is not installed.
+    """
+    if renderer not in ("jax", "embree"):
+        raise UsageError(f"depth.renderer={renderer}: there are jax, embree")
+    if clip.static_depth is not None or clip.camera is None:
+        return None
+    scene = clip.mesh
+    if scene is None and clip.points is not None:
+        scene = surface.mesh_from_points(clip.points)
+    if scene is None:
+        return None
+    if renderer == "embree":
+        return surface.EmbreeScene(scene).depth
+    vertices, faces = jnp.asarray(scene.vertices), jnp.asarray(scene.faces)
+    draw = jax.jit(mesh.render_depth)
+    return lambda camera: np.asarray(draw(vertices, faces, _single(camera)))
+
+
+def _single(camera: Camera) -> Camera:
+    """The camera in float32; a lens is left out, see `static_renderer`."""
+    return Camera(
+        intrinsics=jnp.asarray(camera.intrinsics, jnp.float32),
+        w2c=jnp.asarray(camera.w2c, jnp.float32),
+        size_hw=camera.size_hw,
+    )
+
+
+def lens_of(clip: Clip) -> tuple[str, tuple[int, int]]:
+    """The lens of the clip's cameras (that of the first frame that has one)."""
+    if clip.camera is not None:
+        for camera in clip.camera:
+            if camera is not None:
+                return camera.lens, camera.size_hw
+    return "pinhole", clip.size_hw
+
+
+class Alignment(NamedTuple):
+    """Scale and shift of every frame's depth."""
+
+    scale: np.ndarray  # float64 (T,)
+    shift: np.ndarray  # float64 (T,)
+
+
+def settle_alignment(scale: np.ndarray, shift: np.ndarray, smooth: int) -> Alignment:
+    """Bridges frames without a fit, and smooths over time.
+
+    Args:
+      scale: (T,), NaN = no fit.
+      shift: (T,)
+      smooth: Frames of the window; 0 = none.
+
+    Returns:
+      Where no frame at all has a fit, the depth is taken as it is: scale 1, shift 0.
+    """
+    if not np.isfinite(scale).any():
+        return Alignment(np.ones_like(scale), np.zeros_like(shift))
+    return Alignment(*depth_ops.settle(scale, shift, smooth))

@@ -1,0 +1,152 @@
+"""Which clips a config names, and how each is opened."""
+
+import functools
+import pathlib
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from egojax.data import aria, egoseg3d, epic, folder, hot3d, world
+from egojax.data.world import benchmark, imperfect
+from egojax.errors import UsageError
+from egojax.types import Clip
+
+Openers = Mapping[str, Callable[[], Clip]]
+
+
+def make(config: Any) -> Openers:
+    """Returns the clips of a config by name; nothing is opened yet.
+
+    Raises:
+      UsageError: no such reader, or the data set's folder is not given.
+    """
+    name = config.data.name
+    if name not in READERS:
+        raise UsageError(f"config.data.name={name}: there are {', '.join(READERS)}")
+    openers = READERS[name](config)
+    repeated = [key for key in openers if not re.fullmatch(r"[\w.,=+-]+", key)]
+    if repeated:
+        raise UsageError(f"clip names may not hold {repeated}: they become folders")
+    return {
+        key: functools.partial(_open, config, key, opener)
+        for key, opener in openers.items()
+    }
+
+
+def _open(config: Any, name: str, opener: Callable[[], Clip]) -> Clip:
+    """Opens a clip and cuts it: every n-th frame, at most so many, so often."""
+    clip = opener().replace(name=name)
+    frames = list(range(0, clip.num_frames, config.data.stride))
+    if config.data.max_frame:
+        frames = [t for t in frames if t < config.data.max_frame]
+    if not frames:
+        raise UsageError(f"{name}: no frame is left of {clip.num_frames}")
+    frames = frames * config.data.repeat
+    if frames == list(range(clip.num_frames)):
+        return clip
+    return clip.select(frames)
+
+
+def _root(config: Any) -> pathlib.Path:
+    if not config.data.root:
+        raise UsageError(
+            f"config.data.name={config.data.name} needs --config.data.root=FOLDER"
+        )
+    path = pathlib.Path(config.data.root)
+    if not path.exists():
+        raise UsageError(f"config.data.root={path}: no such file or folder")
+    return path
+
+
+def _names(config: Any, default: str) -> list[str]:
+    words = (config.data.clips or default).split(",")
+    names = [word.strip() for word in words if word.strip()]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice or not names:
+        raise UsageError(f"config.data.clips={config.data.clips}: repeated or empty")
+    return names
+
+
+def _seeds(text: list[str]) -> list[int]:
+    """Seeds and ranges of seeds: ["3", "10-12"] -> 3, 10, 11, 12."""
+    seeds: list[int] = []
+    for word in text:
+        found = re.fullmatch(r"(\d+)(?:-(\d+))?", word)
+        if not found:
+            raise UsageError(
+                f"config.data.clips: {word!r} is no seed; expected 0,1,2 or 0-9"
+            )
+        seeds += range(int(found[1]), int(found[2] or found[1]) + 1)
+    return seeds
+
+
+def _world(config: Any) -> Openers:
+    seeds = _seeds(_names(config, str(config.seed)))
+    return {
+        f"world-{seed}": functools.partial(_make_world, config, seed) for seed in seeds
+    }
+
+
+def _make_world(config: Any, seed: int) -> Clip:
+    if config.world.faults not in imperfect.PRESETS:
+        raise UsageError(
+            f"config.world.faults={config.world.faults}: there are "
+            f"{', '.join(imperfect.PRESETS)}"
+        )
+    clip = _draw_world(config.world, seed)
+    return imperfect.imperfect(clip, imperfect.PRESETS[config.world.faults], seed)
+
+
+def _draw_world(fields: Any, seed: int) -> Clip:
+    size_hw = tuple(fields.size_hw)
+    if fields.bench:
+        return benchmark.bench_clip(seed, size_hw)
+    if not fields.camera_path:
+        return world.make_clip(seed, fields.num_frames, size_hw=size_hw)
+    path = np.asarray(epic.read_poses(pathlib.Path(fields.camera_path)).w2c)
+    path = path[: fields.num_frames] if fields.num_frames else path
+    return world.make_clip(seed, len(path), size_hw=size_hw, camera_path=path)
+
+
+def _epic_fields(config: Any) -> Openers:
+    root = _root(config)
+    names = _names(config, ",".join(egoseg3d.videos(root)))
+    fields = config.official
+    return {
+        name: functools.partial(
+            egoseg3d.read_clip,
+            root,
+            name,
+            segments=fields.segments,
+            features=fields.features,
+            truth=fields.truth,
+            use_rescale=fields.use_rescale,
+        )
+        for name in names
+    }
+
+
+def _folder(config: Any) -> Openers:
+    root = _root(config)
+    if not config.data.clips:
+        return {root.resolve().stem: functools.partial(folder.read_any, root)}
+    return {
+        name: functools.partial(folder.read_any, root / name)
+        for name in _names(config, "")
+    }
+
+
+def _recording(read: Callable[..., Clip], config: Any) -> Openers:
+    root = _root(config)
+    return {root.resolve().name: functools.partial(read, root, config.stream)}
+
+
+READERS: dict[str, Callable[[Any], Openers]] = {
+    "world": _world,
+    "epic_fields": _epic_fields,
+    "folder": _folder,
+    "hot3d": functools.partial(_recording, hot3d.read_clip),
+    "adt": functools.partial(_recording, aria.read_clip),
+}
