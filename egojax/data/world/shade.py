@@ -22,7 +22,7 @@ from egojax.data.world.textures import TILE
 SHADOW_SIZE = (384, 384)
 SHADOW_FOCAL = 0.42  # Of the map's width: 100 degrees across, below the lamp.
 LEVELS = 5  # Of the texture pyramid.
-NUM_AO = 10
+NUM_AO = 8
 MAX_BLUR = 0.035  # Of the width: the camera shortens its exposure.
 
 
@@ -248,9 +248,11 @@ def _sensor(rgb: Array, key: Array) -> Array:
     x = (jnp.arange(width) + 0.5) / width - 0.5
     y = ((jnp.arange(height) + 0.5) - 0.5 * height) / width
     rgb = rgb * (1.0 - 0.75 * (x[None, :] ** 2 + y[:, None] ** 2))[..., None]
-    shot, colour = jax.random.split(key)
-    gray = jax.random.normal(shot, (height, width, 1))
-    chroma = _blur(jax.random.normal(colour, (height, width, 3)))
+    # One random word a pixel: a byte for the brightness, one for each colour.
+    word = jax.random.bits(key, (height, width, 1), jnp.uint32)
+    shifts = jnp.array([[[0, 8, 16, 24]]], jnp.uint32)
+    unit = (((word >> shifts) & 255).astype(jnp.float32) - 127.5) / 73.9
+    gray, chroma = unit[..., :1], _blur(unit[..., 1:])
     grain = jnp.sqrt(jnp.maximum(rgb, 0.0) * 4.0e-5 + 1.5e-6)
     rgb = jnp.maximum(rgb + grain * (0.8 * gray + 0.9 * chroma), 0.0)
     toned = rgb * (2.51 * rgb + 0.03) / (rgb * (2.43 * rgb + 0.59) + 0.14)

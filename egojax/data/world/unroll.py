@@ -87,7 +87,7 @@ def _contact(plan: Plan) -> Callable[[Event], np.ndarray]:
 def _hand(plan: Plan, w2c: np.ndarray) -> np.ndarray:
     """Poses of the arm's links over the script."""
     eye, fps = head.eyes(w2c), plan.fps
-    ahead = head.follow(w2c[:, 2, :2], fps, 0.3)
+    ahead = head.follow(w2c[:, 2, :2], fps, 0.15)
     ahead = np.concatenate([ahead, np.zeros((len(ahead), 1))], -1)
     ahead /= np.maximum(np.linalg.norm(ahead, axis=-1, keepdims=True), 1e-6)
     right, up = np.cross(ahead, [0.0, 0.0, 1.0]), np.array([0.0, 0.0, 1.0])
