@@ -20,6 +20,7 @@ from egojax.types import Clip
 NUM_FRAMES, NUM_TRIPLES = 600, 8
 ABSENCES, LONGEST = (27, 42), (250, 360)  # Per clip; frames.
 HANDLED = 3  # Objects that are moved while they are seen, at least.
+MOST_BY_BOXES = 37  # Hands and things in front add a few that boxes do not show.
 MIN_ABSENCE = 10  # Frames; shorter ones are flicker at the border of the image.
 ASPECT = 256 / 456
 MAX_TRIES = 300
@@ -119,8 +120,8 @@ def meets(seen: np.ndarray, moving: np.ndarray) -> bool:
     """Whether sightings and motion, bool (T, K), hold what the benchmark promises."""
     found = find_absences(seen)
     longest = max((a.length for a in found), default=0)
-    many = ABSENCES[0] <= len(found) <= ABSENCES[1]
-    long_enough = LONGEST[0] <= longest <= LONGEST[1]
+    many = ABSENCES[0] <= len(found) <= MOST_BY_BOXES
+    long_enough = LONGEST[0] <= longest <= LONGEST[1] - 20
     handled = (moving & seen).any(0).sum() >= HANDLED
     unseen = (moving & ~seen).any()
     return many and long_enough and bool(handled & unseen & seen.any(0).all())
