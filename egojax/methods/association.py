@@ -31,15 +31,15 @@ Pair = tuple[tuple[int, int], tuple[int, int]]
 
 # For clips in metres, set on the development seeds of the standard benchmark.
 DEFAULT_WEIGHTS = CostWeights(
-    alpha=9.0,
+    alpha=10.0,
     beta_l=1.0,
     beta_v=1.0,
-    beta_c=2.0,
-    beta_s=1.5,
-    location_weight=35.0,
-    location_cap=8.0,
-    appearance_weight=2.0,
-    location_gain=0.3,
+    beta_c=1.5,
+    beta_s=5.0,
+    location_weight=50.0,  # A tenth of a metre costs 0.5.
+    location_cap=6.0,
+    appearance_weight=2.5,
+    location_gain=0.15,
     moved_by=0.1,
 )
 

@@ -43,7 +43,6 @@ class TrackerConfig:
     gamma: int = 100  # Window of the appearance, in observations.
     label_memory: Literal["last", "mode"] = "last"  # Compared 2D id; mode = published.
     lag: int = 0  # Frames that a new 2D id has to live before it may take over.
-    lost_after: int = 2  # Frames out of sight after which a track counts as lost.
     epsilon: float = 0.1  # Temperature of the soft assignment.
     num_iters: int = 50
     noise_std: float = 0.0  # Added to every cost; 0.1 = published.
@@ -198,11 +197,11 @@ def _may_match(state: TrackerState, obs: Observations, config: TrackerConfig) ->
     alive = (rows < state.count) & (state.alias == rows)
     if config.lag == 0:
         return jnp.broadcast_to(alive[:, None], (len(rows), obs.valid.shape[0]))
+    # A 2D id that has not lived yet stays with its own track, and takes nobody else's.
     settled = alive & (state.time - state.born >= config.lag)
     same = state.label[:, None] == obs.labels[None, :]
     known = (same & settled[:, None]).any(0)
-    lost = state.time - state.seen > config.lost_after
-    return alive[:, None] & (~lost[:, None] | known[None, :] | same)
+    return alive[:, None] & (known[None, :] | same)
 
 
 def _assign(
