@@ -2,7 +2,7 @@
 
 import functools
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -84,11 +84,26 @@ def _observe(
 def _track(
     config: Any, clip: Clip, folder: ClipFolder, progress: Progress
 ) -> list[SkippedFrame]:
-    observed = observations.join(
-        list(observations.read_chunks(folder.path / "observations"))
-    )
+    observed = join_chunks(observations.read_chunks(folder.path / "observations"))
     location = locate(clip, observed, config.depth)
-    columns = association.Columns(
+    columns = columns_of(clip, observed, location)
+    found = assoc_config.associate(columns, config)
+    table = table_of(observed, location, found)
+    results.write_table(folder.path / "tracks.npz", table, clip)
+    progress(clip.num_frames, clip.num_frames)
+    return []
+
+
+def join_chunks(chunks: Iterable[ObservationChunk]) -> ObservationChunk:
+    """All observations of a clip as one."""
+    return observations.join(list(chunks))
+
+
+def columns_of(
+    clip: Clip, observed: ObservationChunk, location: np.ndarray
+) -> association.Columns:
+    """What the association looks at."""
+    return association.Columns(
         frame_idx=observed.segments["frame_idx"],
         segment_id=observed.segments["segment_id"],
         category=observed.segments["category"],
@@ -96,11 +111,6 @@ def _track(
         feature=observed.segments["feature"],
         num_frames=clip.num_frames,
     )
-    found = assoc_config.associate(columns, config)
-    table = table_of(observed, location, found)
-    results.write_table(folder.path / "tracks.npz", table, clip)
-    progress(clip.num_frames, clip.num_frames)
-    return []
 
 
 def locate(clip: Clip, observed: ObservationChunk, depth: Any) -> np.ndarray:

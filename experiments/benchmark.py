@@ -1,0 +1,155 @@
+"""The standard tracking benchmark: every method on the same observations.
+
+    python experiments/benchmark.py --seeds=0-9                      (development)
+    python experiments/benchmark.py --seeds=100-119 --out=runs/table (once, the table)
+
+Clips of 600 frames, 24 objects as 8 triples of look-alikes, in two variants of input
+(`ids_only`, `all`). A clip is rendered and observed once; every row names the same
+segments. Finished clips are kept in the folder, so that a run can be continued; the
+table at the end has 95 % bootstrap intervals over clips.
+"""
+
+import argparse
+import pathlib
+import sys
+import time
+
+import numpy as np
+
+from egojax.apps import cli
+from egojax.data import results
+from egojax.methods import association, evaluation, observing
+from egojax.metrics import (
+    bootstrap_difference,
+    bootstrap_interval,
+    pooled,
+)
+from egojax.metrics.schema import is_percent
+from egojax.tasks import assoc_config, clips, tracking
+
+CONFIG = "configs/tracking.py"
+PRESETS = ("ids_only", "all")
+ROWS = {
+    "official": dict(mode="official"),
+    "online": dict(mode="online"),
+    "online, exact": dict(mode="online", solver="exact"),
+    "online, lag 4": dict(mode="lagged"),
+    "offline": dict(mode="offline"),
+}
+COLUMNS = ("HOTA", "DetA", "AssA", "IDF1", "IDSW")
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--seeds", default="0-9")
+    parser.add_argument("--out", default="runs/benchmark")
+    parser.add_argument("--weights", help="npz of learned weights, for one more row")
+    arguments = parser.parse_args(argv)
+    rows = dict(ROWS)
+    if arguments.weights:
+        rows["online, trained"] = dict(mode="online", weights=arguments.weights)
+    out = pathlib.Path(arguments.out)
+    for preset in PRESETS:
+        config = cli.load_config(cli.find_config(CONFIG)[0], "bench")
+        config.world.faults = preset
+        config.data.clips = arguments.seeds
+        for name, opener in clips.make(config).items():
+            folder = out / preset / name
+            start = time.monotonic()
+            if not (folder / "scores.json").exists():
+                folder.mkdir(parents=True, exist_ok=True)
+                run_clip(config, opener(), rows, folder)
+                print(f"{preset} {name}: {time.monotonic() - start:.0f} s", flush=True)
+        print(table(out / preset, preset))
+    return 0
+
+
+def run_clip(config, clip, rows: dict, folder: pathlib.Path) -> None:
+    """Observes a clip once and scores every row's naming of its segments."""
+    settings = tracking.settings_of(config, clip)
+    static = observing.static_renderer(clip, config.depth.renderer)
+    observed = tracking.join_chunks(observing.observe_clip(clip, settings, static))
+    location = tracking.locate(clip, observed, config.depth)
+    columns = tracking.columns_of(clip, observed, location)
+    frames = list(evaluation.true_frames(clip, config.segments.min_pixels))
+    nobody = association.Identities(
+        columns.segment_id, np.ones(len(location), np.float32)
+    )
+    table = tracking.table_of(observed, location, nobody)
+    ids = {"2D ids": table.segment_id}
+    for row, changes in rows.items():
+        one = config.copy_and_resolve_references()
+        one.assoc.update(changes)
+        ids[row] = assoc_config.associate(columns, one).track_id
+    ids["true ids"] = evaluation.true_ids(frames, table)
+    namings = {
+        row: evaluation.names_by_frame(table, found, clip.num_frames)
+        for row, found in ids.items()
+    }
+    scores = evaluation.score_names(frames, namings, table, clip.metric_scale)
+    results.write_scores(folder, scores)
+
+
+def table(folder: pathlib.Path, title: str) -> str:
+    """All clips together, a line a row, with intervals and differences to 2D ids."""
+    found = [results.read_scores(path) for path in sorted(folder.iterdir())]
+    names = [row for row in found[0] if all(row in one for one in found)]
+    heads = [*COLUMNS, "PCL after longest absence"]
+    lines = [
+        f"\n### `{title}`, {len(found)} clips\n",
+        "| | " + " | ".join(heads) + " |",
+        "|---|" + "---:|" * len(heads),
+    ]
+    for row in names:
+        scores = [one[row]["tracking"] for one in found]
+        cells = [_cell(column, scores) for column in COLUMNS]
+        absent = [
+            _number(one[row]["numbers"], "PCL_after_longest_absence") for one in found
+        ]
+        cells.append(f"{100 * np.nanmean(absent):.1f}")
+        lines.append(f"| {row} | " + " | ".join(cells) + " |")
+    lines.append("\nDifferences, mean over clips with 95 % interval:\n")
+    pairs = [("2D ids", row) for row in names[1:-1]]
+    pairs += [("official", "online")] if "official" in names else []
+    pairs += [("online", row) for row in names if row in ("offline", "online, trained")]
+    for first, second in pairs:
+        lines.append(f"- {second} - {first}: " + _differences(found, first, second))
+    return "\n".join(lines)
+
+
+def _cell(column: str, scores: list) -> str:
+    if column == "IDSW":
+        values = [float(s.compute()[column]) for s in scores]
+        interval = bootstrap_interval(values)
+        return f"{interval.value:.1f} [{interval.low:.1f}, {interval.high:.1f}]"
+    interval = bootstrap_interval(scores, pooled(column), num_samples=200)
+    scale = 100 if is_percent(column) else 1
+    return (
+        f"{scale * interval.value:.1f} "
+        f"[{scale * interval.low:.1f}, {scale * interval.high:.1f}]"
+    )
+
+
+def _differences(found: list, first: str, second: str) -> str:
+    cells = []
+    for column in ("AssA", "IDF1", "IDSW"):
+        a = [_number(one[first]["numbers"], column) for one in found]
+        b = [_number(one[second]["numbers"], column) for one in found]
+        gap = bootstrap_difference(a, b)
+        scale = 100 if is_percent(column) else 1
+        cells.append(
+            f"{column} {scale * gap.value:+.1f} "
+            f"[{scale * gap.low:+.1f}, {scale * gap.high:+.1f}]"
+        )
+        if column == "IDSW":
+            cells[-1] += f" ({100 * gap.value / max(np.mean(a), 1e-9):+.0f} %)"
+    return ", ".join(cells)
+
+
+def _number(numbers: dict, name: str) -> float:
+    value = numbers.get(name)
+    return float("nan") if value is None else float(value)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
