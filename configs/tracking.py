@@ -45,6 +45,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         stride=1,  # Every how many frames.
         max_frame=0,  # Only so many frames; 0 = all.
         repeat=1,  # The clip played so often, for tests of long videos.
+        # True depth made monocular, scale * d + shift being the truth; 0 = left alone.
+        corrupt_depth=dict(scale=0.0, shift=0.0, error=0.0),
     )
     config.world = dict(
         num_frames=120,
@@ -59,7 +61,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         truth="visor_DEVA100_segmaps",
         use_rescale=True,
     )
-    config.stream = "214-1"  # Camera stream of Aria recordings.
+    config.stream = ""  # Camera stream of Aria recordings; "" = the colour camera.
     config.segments = dict(min_pixels=500, ignore_categories=IGNORED)
     config.depth = dict(
         space="depth",  # depth | disparity | official
@@ -67,6 +69,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         exclude_segments=True,  # Moving things take no part in the alignment.
         smooth=0,  # Frames over which scale and shift are smoothed; 0 = none.
         renderer="jax",  # jax | embree (extra: mesh)
+        use_lens=True,  # Undo the lens; the published code ignores it.
     )
     config.lift = dict(mode="median", erode=2)  # median | centroid (published)
     config.features = dict(name="auto")  # auto | file | descriptor | none
@@ -96,6 +99,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     )
     config.eval = dict(
         tree=placeholder(str),  # --mode=eval: an official segmaps folder to score.
+        depth=True,  # Score the depth before and after its alignment.
         official_tap_bug=False,
         radius=0.3,  # Metres, for PCL.
         bootstrap=1000,
@@ -118,6 +122,7 @@ def _bench(config):
     """The standard benchmark's clips (its table: experiments/benchmark.py)."""
     config.world.bench = True
     config.world.num_frames = 600
+    config.eval.depth = False
     config.data.clips = "0-9"
 
 
@@ -126,6 +131,7 @@ def _official(config):
     config.lift.mode = "centroid"
     config.assoc.mode = "official"
     config.depth.exclude_segments = False
+    config.depth.use_lens = False
 
 
 def _epic_fields(config):
@@ -146,8 +152,10 @@ def _hot3d(config):
 
 
 def _adt(config):
-    """Aria Digital Twin sequences."""
+    """Aria Digital Twin sequences: true depth is made monocular and aligned back."""
     config.data.name = "adt"
+    config.data.corrupt_depth = dict(scale=1.7, shift=0.3, error=0.02)
+    config.depth.exclude_segments = False
 
 
 VARIANTS = {

@@ -101,14 +101,20 @@ def write_predictions(path: pathlib.Path, clip: Clip, table: TrackTable) -> None
 # ----------------------------------------------------------------------- scores
 
 
-def write_scores(folder: pathlib.Path, scores: Mapping[str, Any]) -> None:
+def write_scores(
+    folder: pathlib.Path,
+    scores: Mapping[str, Any],
+    geometry: Mapping[str, float] | None = None,
+) -> None:
     """Writes `scores.json` for people and `scores.npz` for adding clips up.
 
     Args:
       folder: Of the clip.
       scores: By naming: a record with `tracking` and `permanence` (or None).
+      geometry: Numbers of depth and lifting, if there are any.
     """
-    numbers, counts = {}, {}
+    numbers: dict[str, Any] = {}
+    counts: dict[str, np.ndarray] = {}
     for key, row in scores.items():
         numbers[key] = row.tracking.compute()
         for n, leaf in enumerate(jax.tree.leaves(row.tracking)):
@@ -118,14 +124,15 @@ def write_scores(folder: pathlib.Path, scores: Mapping[str, Any]) -> None:
             for n, leaf in enumerate(jax.tree.leaves(row.permanence)):
                 counts[f"{key}/permanence/{n:02d}"] = np.asarray(leaf)
     arrays.write_npz(folder / "scores.npz", counts)
-    arrays.write_json(folder / "scores.json", to_json(numbers))
+    about = {"geometry": dict(geometry)} if geometry else {}
+    arrays.write_json(folder / "scores.json", to_json({"names": numbers, **about}))
 
 
 def read_scores(folder: pathlib.Path) -> dict[str, dict[str, Any]]:
     """By naming: `numbers` as printed, `tracking` and `permanence` to add up."""
     if not (folder / "scores.npz").exists():
         return {}
-    numbers = arrays.read_json(folder / "scores.json")
+    numbers = arrays.read_json(folder / "scores.json")["names"]
     counts = arrays.read_npz(folder / "scores.npz")
     out: dict[str, dict[str, Any]] = {}
     for key in numbers:
@@ -139,3 +146,9 @@ def read_scores(folder: pathlib.Path) -> dict[str, dict[str, Any]]:
             tree = jax.tree.structure(blank)
             out[key][part] = jax.tree.unflatten(tree, leaves) if leaves else None
     return out
+
+
+def read_geometry(folder: pathlib.Path) -> dict[str, float]:
+    """Numbers of depth and lifting; empty if there are none."""
+    path = folder / "scores.json"
+    return arrays.read_json(path).get("geometry", {}) if path.exists() else {}

@@ -10,17 +10,21 @@ from typing import NamedTuple
 import numpy as np
 
 from egojax.data.stream import host_frames
+from egojax.methods import lifting
 from egojax.metrics import (
+    DepthScores,
     FrameOverlap,
     PermanenceRecorder,
     PermanenceScores,
     TrackingScores,
     TrackRecorder,
+    box_overlap,
     frame_overlap,
     match_objects,
 )
-from egojax.types import Clip, Objects, TrackTable
+from egojax.types import Boxes, Clip, Objects, TrackTable
 
+MAX_DEPTH = 100.0  # World units; what is farther does not count.
 Names = Mapping[int, int]  # Segment id to track id, in one frame.
 
 
@@ -57,16 +61,40 @@ def true_frames(
     Frames that cannot be read or have no true labels are left out. True objects of at
     most `min_pixels` are not counted: segments of that size take no part either.
     """
-    layers = ["labels", "truth.labels"]
-    if clip.truth is not None and clip.truth.objects is not None:
+    of = true_layer(clip)
+    if of is None or clip.truth is None:
+        return
+    layers = [of, f"truth.{of}"]
+    if clip.truth.objects is not None:
         layers.append("truth.objects")
     for frame in host_frames(clip, layers, read_ahead):
-        truth = frame.layers.get("truth.labels")
-        labels = frame.layers.get("labels")
-        if truth is None or labels is None:
+        truth, found = frame.layers.get(f"truth.{of}"), frame.layers.get(of)
+        if truth is None or found is None:
             continue
-        overlap = frame_overlap(truth, labels).drop(true_area=min_pixels)
+        overlap = (
+            frame_overlap(truth, found) if of == "labels" else _boxes(truth, found)
+        )
+        overlap = overlap.drop(true_area=min_pixels)
         yield TrueFrame(frame.frame_idx, overlap, frame.layers.get("truth.objects"))
+
+
+def true_layer(clip: Clip) -> str | None:
+    """What a clip can be scored on: its "labels", its "boxes", or nothing."""
+    for name in ("labels", "boxes"):
+        if (
+            clip.truth is not None
+            and name in clip.sources
+            and name in clip.truth.sources
+        ):
+            return name
+    return None
+
+
+def _boxes(truth: Boxes, found: Boxes) -> FrameOverlap:
+    rows = [np.flatnonzero(side.visibility > 0) for side in (truth, found)]
+    return box_overlap(
+        truth.xyxy[rows[0]], found.xyxy[rows[1]], truth.ids[rows[0]], found.ids[rows[1]]
+    )
 
 
 class NamingScores(NamedTuple):
@@ -166,3 +194,81 @@ def true_ids(frames: Iterable[TrueFrame], table: TrackTable) -> np.ndarray:
     rows = zip(table.frame_idx, table.segment_id, strict=True)
     found = [best.get((int(t), int(s)), -int(s)) for t, s in rows]
     return np.array(found, np.int64).reshape(len(table))
+
+
+def lifting_errors(
+    frames: Iterable[TrueFrame],
+    table: TrackTable,
+    ids: np.ndarray,
+    metric_scale: float = 1.0,
+) -> dict[str, float]:
+    """How far the lifted points are from the objects that they show, in metres.
+
+    Args:
+      frames: With `objects`.
+      table: With locations.
+      ids: (M,) the true object of each row (`true_ids`); negative = none.
+      metric_scale: Metres per world unit of the true objects.
+
+    Returns:
+      `lift_center_*`: distance to the object's centre; `lift_box_*`: distance to its
+      box, 0 inside, where boxes are known. Median and 90th percentile, and the number
+      of observations behind them.
+    """
+    objects = {frame.frame_idx: frame.objects for frame in frames}
+    center, outside = [], []
+    for n in np.flatnonzero((ids > 0) & np.isfinite(table.location).all(-1)):
+        found = objects.get(int(table.frame_idx[n]))
+        row = np.flatnonzero(found.ids == ids[n]) if found is not None else []
+        if found is None or not len(row):
+            continue
+        at = table.location[n].astype(float) / metric_scale
+        center.append(np.linalg.norm(at - found.centers[row[0]]))
+        if found.o2w is not None and found.extent is not None:
+            outside.append(_outside(at, found.o2w[row[0]], found.extent[row[0]]))
+    out: dict[str, float] = {"lift_count": float(len(center))}
+    for name, values in (("lift_center", center), ("lift_box", outside)):
+        known = metric_scale * np.array(values)
+        known = known[np.isfinite(known)]
+        if len(known):
+            out[f"{name}_median"] = float(np.median(known))
+            out[f"{name}_p90"] = float(np.percentile(known, 90))
+    return out
+
+
+def _outside(at: np.ndarray, o2w: np.ndarray, extent: np.ndarray) -> float:
+    """Distance of a world point to an oriented box, 0 inside."""
+    local = o2w[:3, :3].T @ (at - o2w[:3, 3])
+    return float(np.linalg.norm(local - np.clip(local, extent[0], extent[1])))
+
+
+def depth_errors(
+    clip: Clip, scale: np.ndarray, shift: np.ndarray, space: str
+) -> dict[str, float]:
+    """AbsRel and delta of the clip's depth, as it came and aligned, over true depth.
+
+    Args:
+      clip: With `depth` and `truth.depth`.
+      scale: (T,) of every frame.
+      shift: (T,)
+      space: What the clip's depth is; disparity is inverted for "before".
+    """
+    if clip.truth is None or clip.truth.depth is None or clip.depth is None:
+        return {}
+    scores = {"before": DepthScores.empty(), "after": DepthScores.empty()}
+    for frame in host_frames(clip, ["depth", "truth.depth"]):
+        found, truth = frame.layers.get("depth"), frame.layers.get("truth.depth")
+        if found is None or truth is None:
+            continue
+        t = frame.frame_idx
+        as_is = lifting.true_depth(found, 1.0, 0.0, space)
+        aligned = lifting.true_depth(found, scale[t], shift[t], space)
+        for key, values in (("before", as_is), ("after", aligned)):
+            usable = np.where(np.isfinite(values) & np.isfinite(truth), truth, 0.0)
+            filled = np.nan_to_num(values, nan=1.0)
+            scores[key] = scores[key].update(filled, usable, max_depth=MAX_DEPTH)
+    return {
+        f"depth_{name}_{key}": value
+        for key, row in scores.items()
+        for name, value in row.compute().items()
+    }

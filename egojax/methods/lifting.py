@@ -18,7 +18,7 @@ import numpy as np
 from egojax.errors import FrameError
 from egojax.ops import camera as camera_ops
 from egojax.ops import segments as seg
-from egojax.types import Camera, SegmentFeatures, Segments
+from egojax.types import Boxes, Camera, SegmentFeatures, Segments
 
 LiftMode = Literal["median", "centroid"]
 
@@ -93,6 +93,25 @@ def observe(
         box_xyxy=box[kept].astype(np.float32),
         raw_depth=values[kept],
         feature=_features(ids[kept], features),
+    )
+
+
+def observe_boxes(boxes: Boxes, selection: Selection) -> FrameObservations:
+    """Observations of boxes in view; they have no depth and no looks."""
+    size = boxes.xyxy[:, 2:] - boxes.xyxy[:, :2]
+    area = np.nan_to_num(size[:, 0] * size[:, 1])
+    kept = np.flatnonzero((boxes.visibility > 0) & (area > selection.min_pixels))
+    kept = kept[np.argsort(boxes.ids[kept])]
+    box = boxes.xyxy[kept].astype(np.float32)
+    return FrameObservations(
+        segment_id=boxes.ids[kept],
+        category=np.full(len(kept), -1, np.int32),
+        score=np.ones(len(kept), np.float32),
+        area=area[kept].astype(np.int32),
+        centroid_xy=(box[:, :2] + box[:, 2:]) / 2,
+        box_xyxy=box,
+        raw_depth=np.full(len(kept), np.nan, np.float32),
+        feature=np.zeros((len(kept), 0), np.float32),
     )
 
 

@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,6 +18,7 @@ from egojax.data.stream import HostFrame, host_frames
 from egojax.errors import FrameError, UsageError
 from egojax.methods import appearance, lifting
 from egojax.methods.lifting import FrameObservations, LiftMode, Selection
+from egojax.ops import camera as camera_ops
 from egojax.ops import depth as depth_ops
 from egojax.ops import mesh, surface
 from egojax.types import Camera, Clip, SegmentFeatures, SkippedFrame
@@ -40,7 +42,7 @@ StaticDepth = Callable[[Camera], np.ndarray]
 
 def layers_of(clip: Clip, settings: ObserveSettings) -> tuple[str, ...]:
     """The layers of the clip that observing it needs."""
-    wanted = ["labels", "segments", "depth", "static_depth", "camera"]
+    wanted = ["labels", "boxes", "segments", "depth", "static_depth", "camera"]
     if feature_kind(clip, settings) == "file":
         wanted.append("features")
     elif feature_kind(clip, settings) == "descriptor":
@@ -50,6 +52,8 @@ def layers_of(clip: Clip, settings: ObserveSettings) -> tuple[str, ...]:
 
 def feature_kind(clip: Clip, settings: ObserveSettings) -> str:
     """Where features come from: those of files before those that we compute."""
+    if clip.labels is None:
+        return "none"
     if settings.features != "auto":
         return settings.features
     if clip.features is not None:
@@ -123,7 +127,8 @@ def _segments_of(
 ) -> FrameObservations | None:
     labels = frame.layers.get("labels")
     if labels is None:
-        return None
+        boxes = frame.layers.get("boxes")
+        return boxes and lifting.observe_boxes(boxes, settings.selection)
     return lifting.observe(
         labels,
         frame.layers.get("segments"),
@@ -171,9 +176,10 @@ def _align(
         static = static_depth(camera)
     if not settings.align or depth is None or static is None:
         return {}
+    labels = frame.layers.get("labels")
     exclude = np.zeros(depth.shape, bool)
-    if settings.exclude_segments:
-        exclude = frame.layers["labels"] > 0
+    if settings.exclude_segments and labels is not None:
+        exclude = labels > 0
     fit = depth_ops.align(depth, static, exclude, space=settings.space)
     return {"scale": np.float64(fit.scale), "shift": np.float64(fit.shift)}
 
@@ -214,18 +220,45 @@ def static_renderer(clip: Clip, renderer: str) -> StaticDepth | None:
     if scene is None:
         return None
     if renderer == "embree":
-        return surface.EmbreeScene(scene).depth
+        traced = surface.EmbreeScene(scene)
+        return lambda c: through_lens(traced.depth(_without_lens(c)), c)
     vertices, faces = jnp.asarray(scene.vertices), jnp.asarray(scene.faces)
     draw = jax.jit(mesh.render_depth)
-    return lambda camera: np.asarray(draw(vertices, faces, _single(camera)))
+
+    def render(camera: Camera) -> np.ndarray:
+        straight = _without_lens(camera)
+        return through_lens(np.asarray(draw(vertices, faces, straight)), camera)
+
+    return render
 
 
-def _single(camera: Camera) -> Camera:
-    """The camera in float32; a lens is left out, see `static_renderer`."""
+def _without_lens(camera: Camera) -> Camera:
     return Camera(
         intrinsics=jnp.asarray(camera.intrinsics, jnp.float32),
         w2c=jnp.asarray(camera.w2c, jnp.float32),
         size_hw=camera.size_hw,
+    )
+
+
+def through_lens(depth: np.ndarray, camera: Camera) -> np.ndarray:
+    """A pinhole's depth map as the camera's lens shows it.
+
+    Depth is camera z, which a lens does not change: each pixel takes the value of the
+    pinhole's pixel on the same ray, +inf where that lies outside of the map.
+    """
+    if camera.lens == "pinhole":
+        return depth
+    flat = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), camera)
+    centers = camera_ops.pixel_centers(depth.shape).reshape(-1, 2)
+    plane = np.asarray(camera_ops.directions(flat, centers)).reshape(*depth.shape, 3)
+    xy = plane @ np.asarray(camera.intrinsics, np.float32).T - 0.5
+    return cv2.remap(
+        depth.astype(np.float32),
+        xy[..., 0].astype(np.float32),
+        xy[..., 1].astype(np.float32),
+        cv2.INTER_NEAREST,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=np.inf,
     )
 
 

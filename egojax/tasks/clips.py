@@ -1,5 +1,6 @@
 """Which clips a config names, and how each is opened."""
 
+import dataclasses
 import functools
 import pathlib
 import re
@@ -10,8 +11,9 @@ import numpy as np
 
 from egojax.data import aria, egoseg3d, epic, folder, hot3d, world
 from egojax.data.world import benchmark, imperfect
+from egojax.data.world.faults import Imperfections
 from egojax.errors import UsageError
-from egojax.types import Clip
+from egojax.types import Camera, Clip
 
 Openers = Mapping[str, Callable[[], Clip]]
 
@@ -37,7 +39,9 @@ def make(config: Any) -> Openers:
 
 def _open(config: Any, name: str, opener: Callable[[], Clip]) -> Clip:
     """Opens a clip and cuts it: every n-th frame, at most so many, so often."""
-    clip = opener().replace(name=name)
+    clip = _corrupted(opener().replace(name=name), config)
+    if not config.depth.use_lens and clip.camera is not None:
+        clip = clip.replace(camera=clip.camera.map(_without_lens))
     frames = list(range(0, clip.num_frames, config.data.stride))
     if config.data.max_frame:
         frames = [t for t in frames if t < config.data.max_frame]
@@ -47,6 +51,26 @@ def _open(config: Any, name: str, opener: Callable[[], Clip]) -> Clip:
     if frames == list(range(clip.num_frames)):
         return clip
     return clip.select(frames)
+
+
+def _without_lens(camera: Camera | None) -> Camera | None:
+    if camera is None:
+        return None
+    return dataclasses.replace(camera, lens="pinhole", distortion=None)
+
+
+def _corrupted(clip: Clip, config: Any) -> Clip:
+    """True depth made as bad as monocular depth, to be aligned back to the truth."""
+    fields = config.data.corrupt_depth
+    if not fields.scale:
+        return clip
+    if clip.depth is None:
+        raise UsageError(f"{clip.name}: config.data.corrupt_depth needs true depth")
+    faults = Imperfections(
+        depth_scale=fields.scale, depth_shift=fields.shift, depth_error=fields.error
+    )
+    bad = imperfect.monocular(clip.depth, faults, config.seed)
+    return clip.replace(depth=bad, static_depth=clip.depth)
 
 
 def _root(config: Any) -> pathlib.Path:
@@ -138,15 +162,15 @@ def _folder(config: Any) -> Openers:
     }
 
 
-def _recording(read: Callable[..., Clip], config: Any) -> Openers:
+def _recording(read: Callable[..., Clip], stream: str, config: Any) -> Openers:
     root = _root(config)
-    return {root.resolve().name: functools.partial(read, root, config.stream)}
+    return {root.resolve().name: functools.partial(read, root, config.stream or stream)}
 
 
 READERS: dict[str, Callable[[Any], Openers]] = {
     "world": _world,
     "epic_fields": _epic_fields,
     "folder": _folder,
-    "hot3d": functools.partial(_recording, hot3d.read_clip),
-    "adt": functools.partial(_recording, aria.read_clip),
+    "hot3d": functools.partial(_recording, hot3d.read_clip, ""),
+    "adt": functools.partial(_recording, aria.read_clip, "214-1"),
 }

@@ -15,6 +15,7 @@ from egojax.methods.lifting import Selection
 from egojax.methods.observing import ObserveSettings
 from egojax.metrics import combine_sequences, format_table
 from egojax.metrics.schema import to_json
+from egojax.ops.camera import LENSES
 from egojax.task import Progress, Stage, Task
 from egojax.tasks import assoc_config, clips
 from egojax.types import Camera, Clip, SkippedFrame, TrackTable
@@ -126,7 +127,7 @@ def locate(clip: Clip, observed: ObservationChunk, depth: Any) -> np.ndarray:
     camera = Camera(
         intrinsics=frames["intrinsics"][at],
         w2c=frames["w2c"][at],
-        distortion=frames["distortion"][at] if lens != "pinhole" else None,
+        distortion=frames["distortion"][at][:, : len(LENSES[lens])],
         size_hw=size,
         lens=lens,
     )
@@ -159,7 +160,9 @@ def _labels(
 ) -> list[SkippedFrame]:
     table = results.read_table(folder.path / "tracks.npz")
     names = evaluation.names_by_frame(table, table.track_id, clip.num_frames)
-    skipped = results.write_labels(folder.path / "labels", clip, names, progress)
+    skipped = []
+    if clip.labels is not None:
+        skipped = results.write_labels(folder.path / "labels", clip, names, progress)
     results.write_predictions(folder.path / "pred.json", clip, table)
     return skipped
 
@@ -170,42 +173,88 @@ def _labels(
 def _score(
     config: Any, clip: Clip, folder: ClipFolder, progress: Progress
 ) -> list[SkippedFrame]:
-    if clip.truth is None or clip.truth.labels is None:
-        arrays.write_json(folder.path / "scores.json", {})
+    if evaluation.true_layer(clip) is None:
+        arrays.write_json(folder.path / "scores.json", {"names": {}})
         return []
     table = results.read_table(folder.path / "tracks.npz")
     frames = []
     for frame in evaluation.true_frames(clip, config.segments.min_pixels):
         frames.append(frame)
         progress(frame.frame_idx + 1, clip.num_frames)
+    best = evaluation.true_ids(frames, table)
+    ids = {"before": table.segment_id, "after": table.track_id, "bound": best}
     namings = {
-        "before": evaluation.names_by_frame(table, table.segment_id, clip.num_frames),
-        "after": evaluation.names_by_frame(table, table.track_id, clip.num_frames),
-        "bound": evaluation.names_by_frame(
-            table, evaluation.true_ids(frames, table), clip.num_frames
-        ),
+        key: evaluation.names_by_frame(table, column, clip.num_frames)
+        for key, column in ids.items()
     }
     scores = evaluation.score_names(
         frames, namings, table, clip.metric_scale, clip.name
     )
-    results.write_scores(folder.path, scores)
+    geometry = evaluation.lifting_errors(frames, table, best, clip.metric_scale)
+    if config.eval.depth:
+        geometry |= _depth_scores(config, clip, folder)
+    results.write_scores(folder.path, scores, geometry)
     return []
+
+
+def _depth_scores(config: Any, clip: Clip, folder: ClipFolder) -> dict[str, float]:
+    chunks = observations.read_chunks(folder.path / "observations", features=False)
+    frames = join_chunks(chunks).frames
+    fit = observing.settle_alignment(
+        frames["scale"], frames["shift"], config.depth.smooth
+    )
+    found = evaluation.depth_errors(clip, fit.scale, fit.shift, config.depth.space)
+    if config.data.corrupt_depth.scale and np.isfinite(frames["scale"]).any():
+        true = config.data.corrupt_depth.scale
+        found["scale_error"] = float(np.nanmax(np.abs(frames["scale"] / true - 1)))
+    return found
 
 
 def _summary(folders: Mapping[str, ClipFolder]) -> dict[str, Any]:
     """The numbers of all clips that are scored, and a table of them."""
-    per_clip, counts = {}, {key: [] for key in ROWS}
+    per_clip: dict[str, Any] = {}
+    counts: dict[str, list[Any]] = {key: [] for key in ROWS}
+    lines = []
     for name, folder in folders.items():
         scores = results.read_scores(folder.path)
-        if not scores:
-            continue
-        per_clip[name] = {key: row["numbers"] for key, row in scores.items()}
         for key, row in scores.items():
+            per_clip.setdefault(name, {})[key] = row["numbers"]
             counts[key].append(row["tracking"])
-    if not per_clip:
-        return {"clips": {}, "all": {}, "table": ""}
+        geometry = results.read_geometry(folder.path)
+        if geometry:
+            per_clip.setdefault(name, {})["geometry"] = geometry
+            lines.append(_geometry_line(name, geometry))
     together = {
         key: combine_sequences(rows).compute() for key, rows in counts.items() if rows
     }
-    table = format_table({ROWS[key]: row for key, row in together.items()}, COLUMNS)
-    return {"clips": per_clip, "all": to_json(together), "table": table}
+    named = {ROWS[key]: row for key, row in together.items()}
+    table = format_table(named, COLUMNS) if named else ""
+    return {
+        "clips": per_clip,
+        "all": to_json(together),
+        "table": "\n".join(filter(None, [table, *lines])),
+    }
+
+
+def _geometry_line(name: str, geometry: Mapping[str, float]) -> str:
+    parts = []
+    if "depth_abs_relative_difference_before" in geometry:
+        before, after = (
+            geometry[f"depth_abs_relative_difference_{key}"]
+            for key in ("before", "after")
+        )
+        parts.append(f"depth AbsRel {before:.3f} before, {after:.3f} aligned")
+    if "scale_error" in geometry:
+        parts.append(f"scale off by at most {100 * geometry['scale_error']:.2f} %")
+    if "lift_center_median" in geometry:
+        parts.append(
+            f"{geometry['lift_count']:.0f} points lifted, "
+            f"{geometry['lift_center_median']:.3f} m from the object's centre "
+            f"(90 %: {geometry['lift_center_p90']:.3f} m)"
+        )
+    if "lift_box_median" in geometry:
+        parts.append(
+            f"{geometry['lift_box_median']:.3f} m outside its box "
+            f"(90 %: {geometry['lift_box_p90']:.3f} m)"
+        )
+    return f"{name}: {'; '.join(parts)}" if parts else ""

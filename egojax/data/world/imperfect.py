@@ -78,7 +78,7 @@ def imperfect(clip: Clip, faults: Imperfections, seed: int) -> Clip:
         labels=Source(lambda t: history.frame(t)[0], num),
         segments=Source(lambda t: history.frame(t)[1], num),
         features=Source(lambda t: history.frame(t)[2], num),
-        depth=truth.depth and _monocular(truth.depth, faults, seed),
+        depth=truth.depth and monocular(truth.depth, faults, seed),
         camera=cameras,
     )
 
@@ -246,11 +246,13 @@ def _wander(labels: np.ndarray, pixels: float, rng: np.random.Generator) -> np.n
     return moved.astype(labels.dtype)
 
 
-def _monocular(depth: Source, faults: Imperfections, seed: int) -> Source:
-    """Depth with an unknown scale and shift and a smooth error."""
+def monocular(depth: Source, faults: Imperfections, seed: int) -> Source:
+    """Depth with an unknown scale and shift and a smooth error; None stays None."""
 
-    def read(t: int) -> np.ndarray:
+    def read(t: int) -> np.ndarray | None:
         true = depth[t]
+        if true is None:
+            return None
         rng = random(seed, DEPTH, t)
         jitter = np.float32(1.0 + faults.depth_jitter * rng.normal())
         out = (true - np.float32(faults.depth_shift)) / np.float32(faults.depth_scale)
