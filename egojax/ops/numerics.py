@@ -1,0 +1,42 @@
+"""Roots and quotients whose gradients stay finite, and sums that lose few digits."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from egojax.types import typed
+
+
+def safe_divide(
+    numerator: Float[Array, "*batch"] | float,
+    denominator: Float[Array, "*batch"],
+    otherwise: float = 0.0,
+) -> Float[Array, "*batch"]:
+    """The quotient; `otherwise`, with gradient 0, where the denominator is 0."""
+    is_zero = denominator == 0
+    return jnp.where(
+        is_zero, otherwise, numerator / jnp.where(is_zero, 1.0, denominator)
+    )
+
+
+@typed
+def safe_sqrt(x: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+    """The root of x; 0, with gradient 0, where x <= 0."""
+    is_positive = x > 0
+    return jnp.where(is_positive, jnp.sqrt(jnp.where(is_positive, x, 1.0)), 0.0)
+
+
+@typed
+def safe_norm(x: Float[Array, "*batch D"]) -> Float[Array, "*batch"]:
+    """Length along the last axis; the gradient at the origin is 0."""
+    return safe_sqrt((x * x).sum(-1))
+
+
+@typed
+def fold_sum(x: Float[Array, "N *rest"], width: int = 256) -> Float[Array, "*rest"]:
+    """The sum over the first axis, in `width` running sums that are then summed.
+
+    Vectorises where a single running sum cannot, and rounds some `width` times less.
+    """
+    rows = -(-x.shape[0] // width)
+    pad = [(0, rows * width - x.shape[0])] + [(0, 0)] * (x.ndim - 1)
+    return jnp.pad(x, pad).reshape(rows, width, *x.shape[1:]).sum(0).sum(0)
