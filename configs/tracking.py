@@ -77,6 +77,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         mode="online",  # online | lagged | offline | official
         lag=4,  # Frames; only for "lagged".
         weights=placeholder(str),  # npz of learned weights (--mode=train writes it).
+        category="vote",  # Of a track: vote | last (published).
         must_link=placeholder(str),  # JSON: [[[frame, id], [frame, id]], ...]
         cannot_link=placeholder(str),
         # By hand, over what the mode sets; see ops/association.py, methods/tracker.py.
@@ -130,6 +131,7 @@ def _official(config):
     """The published behaviour, defects included."""
     config.lift.mode = "centroid"
     config.assoc.mode = "official"
+    config.assoc.category = "last"
     config.depth.exclude_segments = False
     config.depth.use_lens = False
 

@@ -4,8 +4,8 @@
 
 A line a path: ours, the published algorithm written plainly, the best that a good
 engineer writes in an hour with numpy or scipy, both ratios, the error between ours and
-the reference, and the compile time. Ratios are what to look at: absolute times differ by
-machine, which is why the machine's own speed is printed above the table.
+the reference, and the compile time. Ratios are what to look at: absolute times differ
+by machine, which is why the machine's own speed is printed above the table.
 """
 
 import importlib

@@ -71,7 +71,7 @@ def run_clip(config, clip, rows: dict, folder: pathlib.Path) -> None:
     observed = tracking.join_chunks(observing.observe_clip(clip, settings, static))
     location = tracking.locate(clip, observed, config.depth)
     columns = tracking.columns_of(clip, observed, location)
-    frames = list(evaluation.true_frames(clip, config.segments.min_pixels))
+    frames = list(evaluation.true_frames(clip))
     nobody = association.Identities(
         columns.segment_id, np.ones(len(location), np.float32)
     )
@@ -82,11 +82,7 @@ def run_clip(config, clip, rows: dict, folder: pathlib.Path) -> None:
         one.assoc.update(changes)
         ids[row] = assoc_config.associate(columns, one).track_id
     ids["true ids"] = evaluation.true_ids(frames, table)
-    namings = {
-        row: evaluation.names_by_frame(table, found, clip.num_frames)
-        for row, found in ids.items()
-    }
-    scores = evaluation.score_names(frames, namings, table, clip.metric_scale)
+    scores = tracking.score_ids(config, clip, frames, table, ids)
     results.write_scores(folder, scores)
 
 

@@ -117,6 +117,11 @@ def write_scores(
     counts: dict[str, np.ndarray] = {}
     for key, row in scores.items():
         numbers[key] = row.tracking.compute()
+        for name in ("protocol", "strict"):
+            video = getattr(row, name)
+            if video is not None:
+                found = {k: v for k, v in video.compute().items() if "_by_" not in k}
+                numbers[key][f"egoseg3d_{name}"] = {**found, "skipped": video.skipped}
         for n, leaf in enumerate(jax.tree.leaves(row.tracking)):
             counts[f"{key}/tracking/{n:02d}"] = np.asarray(leaf)
         if row.permanence is not None:

@@ -5,7 +5,7 @@ and 2D segments is counted once a frame, and every naming is scored from it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from egojax.data.stream import host_frames
 from egojax.methods import lifting
 from egojax.metrics import (
     DepthScores,
+    EgoSegRecorder,
+    EgoSegVideo,
     FrameOverlap,
     PermanenceRecorder,
     PermanenceScores,
@@ -51,31 +53,34 @@ class TrueFrame(NamedTuple):
     frame_idx: int
     overlap: FrameOverlap  # Of true objects (rows) and 2D segments (columns).
     objects: Objects | None  # Where the true objects are, in world units.
+    categories: Mapping[int, int] | None  # Of the true objects.
 
 
-def true_frames(
-    clip: Clip, min_pixels: int, read_ahead: int = 8
-) -> Iterator[TrueFrame]:
-    """Yields the frames with true labels, in order.
+def true_frames(clip: Clip, read_ahead: int = 8) -> Iterator[TrueFrame]:
+    """Yields the frames with true labels (or boxes), in order.
 
-    Frames that cannot be read or have no true labels are left out. True objects of at
-    most `min_pixels` are not counted: segments of that size take no part either.
+    Frames that cannot be read or have no truth are left out.
     """
     of = true_layer(clip)
     if of is None or clip.truth is None:
         return
-    layers = [of, f"truth.{of}"]
-    if clip.truth.objects is not None:
-        layers.append("truth.objects")
-    for frame in host_frames(clip, layers, read_ahead):
+    more = [f"truth.{name}" for name in ("objects", "segments")]
+    more = [name for name in more if name.removeprefix("truth.") in clip.truth.sources]
+    for frame in host_frames(clip, [of, f"truth.{of}", *more], read_ahead):
         truth, found = frame.layers.get(f"truth.{of}"), frame.layers.get(of)
         if truth is None or found is None:
             continue
         overlap = (
             frame_overlap(truth, found) if of == "labels" else _boxes(truth, found)
         )
-        overlap = overlap.drop(true_area=min_pixels)
-        yield TrueFrame(frame.frame_idx, overlap, frame.layers.get("truth.objects"))
+        table = frame.layers.get("truth.segments")
+        yield TrueFrame(
+            frame.frame_idx,
+            overlap,
+            frame.layers.get("truth.objects"),
+            table
+            and dict(zip(table.ids.tolist(), table.category.tolist(), strict=True)),
+        )
 
 
 def true_layer(clip: Clip) -> str | None:
@@ -102,12 +107,18 @@ class NamingScores(NamedTuple):
 
     tracking: TrackingScores
     permanence: PermanenceScores | None  # None where the truth has no locations.
+    protocol: EgoSegVideo | None  # None where the truth has no categories.
+    strict: EgoSegVideo | None  # The protocol with absent objects counted.
 
 
 def score_names(
     frames: Iterable[TrueFrame],
     namings: Mapping[str, Sequence[Names]],
-    table: TrackTable | None = None,
+    table: TrackTable,
+    categories: Mapping[str, Mapping[int, int]] | None = None,
+    *,
+    category_names: Sequence[str] = (),
+    min_pixels: int = 500,
     metric_scale: float = 1.0,
     name: str = "sequence",
 ) -> dict[str, NamingScores]:
@@ -118,29 +129,94 @@ def score_names(
       namings: By their names: one mapping a frame (`names_by_frame`). Segments that a
         mapping leaves out are not counted.
       table: Where the segments are, for what is remembered of absent objects.
+      categories: By naming: the category of each new id (`track_categories`).
+      category_names: Of the clip.
+      min_pixels: True objects of at most this size are not counted by the track
+        metrics: segments of that size take no part either. (The EgoSeg3D protocol has
+        its own rule.)
       metric_scale: Metres per world unit.
       name: Names the sequence in errors.
     """
-    recorders = {key: TrackRecorder(f"{name}, {key}") for key in namings}
-    memories = {key: PermanenceRecorder(name=f"{name}, {key}") for key in namings}
-    places = None if table is None else _places(table)
-    remembers = False
-    for frame in frames:
-        for key, by_frame in namings.items():
-            names = by_frame[frame.frame_idx]
-            renamed = frame.overlap.relabel(names)
-            recorders[key].add(renamed)
-            if frame.objects is not None and places is not None:
-                remembers = True
-                here = places.get(frame.frame_idx, {})
-                _remember(memories[key], frame, renamed, names, here, metric_scale)
-    return {
-        key: NamingScores(
-            TrackingScores.of(recorders[key]),
-            memories[key].finish() if remembers else None,
-        )
+    places = _places(table)
+    judges = {
+        key: _Judge(f"{name}, {key}", category_names, min_pixels, metric_scale)
         for key in namings
     }
+    for frame in frames:
+        here = places.get(frame.frame_idx, {})
+        for key, by_frame in namings.items():
+            kinds = (categories or {}).get(key)
+            judges[key].add(frame, by_frame[frame.frame_idx], here, kinds)
+    return {key: judge.finish() for key, judge in judges.items()}
+
+
+class _Judge:
+    """Takes the frames of one naming."""
+
+    def __init__(
+        self,
+        name: str,
+        category_names: Sequence[str],
+        min_pixels: int,
+        metric_scale: float,
+    ):
+        classes = {key: k for k, key in enumerate(category_names)}
+        self._tracks = TrackRecorder(name)
+        self._memory = PermanenceRecorder(name=name)
+        self._protocols = [
+            EgoSegRecorder(classes, min_area=min_pixels, strict=strict, name=name)
+            for strict in (False, True)
+        ]
+        self._min_pixels, self._scale = min_pixels, metric_scale
+        self._remembers = self._knows_classes = False
+
+    def add(
+        self,
+        frame: TrueFrame,
+        names: Names,
+        places: Mapping[int, np.ndarray],
+        categories: Mapping[int, int] | None,
+    ) -> None:
+        renamed = frame.overlap.relabel(names)
+        counted = renamed.drop(true_area=self._min_pixels)
+        self._tracks.add(counted)
+        if frame.categories is not None and categories is not None:
+            self._knows_classes = True
+            for protocol in self._protocols:
+                protocol.add_overlap(renamed, categories, frame.categories)
+        if frame.objects is not None:
+            self._remembers = True
+            _remember(self._memory, frame, counted, names, places, self._scale)
+
+    def finish(self) -> NamingScores:
+        known = self._knows_classes
+        return NamingScores(
+            TrackingScores.of(self._tracks),
+            self._memory.finish() if self._remembers else None,
+            *(judge.finish() if known else None for judge in self._protocols),
+        )
+
+
+def track_categories(
+    ids: np.ndarray, categories: np.ndarray, rule: Literal["vote", "last"] = "vote"
+) -> dict[int, int]:
+    """One category for each id.
+
+    Args:
+      ids: (M,), in order of time.
+      categories: (M,), negative = unknown.
+      rule: "vote": the most frequent one, ties to the smallest. "last": that of the
+        last observation, as published.
+    """
+    out: dict[int, int] = {}
+    for key in np.unique(ids):
+        mine = categories[ids == key]
+        known = mine[mine >= 0]
+        if rule == "last" or not len(known):
+            out[int(key)] = int(mine[-1])
+        else:
+            out[int(key)] = int(np.bincount(known).argmax())
+    return out
 
 
 def _places(table: TrackTable) -> dict[int, dict[int, np.ndarray]]:
@@ -168,7 +244,7 @@ def _remember(
     here = [(names[s], at) for s, at in places.items() if names.get(s, 0) > 0]
     memory.add(
         true_ids=ids,
-        visible=np.isin(ids, frame.overlap.true_ids),
+        visible=np.isin(ids, renamed.true_ids),
         true_locations=np.asarray(frame.objects.centers) * metric_scale,
         matched_ids=np.array([on_object.get(int(i), 0) for i in ids], np.int64),
         track_ids=np.array([i for i, _ in here], np.int64),
@@ -184,7 +260,7 @@ def true_ids(frames: Iterable[TrueFrame], table: TrackTable) -> np.ndarray:
       covers more than half; else a negative id of its own for each 2D id.
     """
     best: dict[tuple[int, int], int] = {}
-    for t, overlap, _ in frames:
+    for t, overlap, *_ in frames:
         if not len(overlap.true_ids):
             continue
         row = overlap.intersection.argmax(axis=0)

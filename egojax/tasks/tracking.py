@@ -11,6 +11,7 @@ from egojax.data import arrays, observations, results
 from egojax.data.observations import ObservationChunk
 from egojax.data.runs import ClipFolder
 from egojax.methods import association, evaluation, lifting, observing
+from egojax.methods.evaluation import TrueFrame
 from egojax.methods.lifting import Selection
 from egojax.methods.observing import ObserveSettings
 from egojax.metrics import combine_sequences, format_table
@@ -178,23 +179,44 @@ def _score(
         return []
     table = results.read_table(folder.path / "tracks.npz")
     frames = []
-    for frame in evaluation.true_frames(clip, config.segments.min_pixels):
+    for frame in evaluation.true_frames(clip):
         frames.append(frame)
         progress(frame.frame_idx + 1, clip.num_frames)
     best = evaluation.true_ids(frames, table)
     ids = {"before": table.segment_id, "after": table.track_id, "bound": best}
-    namings = {
-        key: evaluation.names_by_frame(table, column, clip.num_frames)
-        for key, column in ids.items()
-    }
-    scores = evaluation.score_names(
-        frames, namings, table, clip.metric_scale, clip.name
-    )
+    scores = score_ids(config, clip, frames, table, ids)
     geometry = evaluation.lifting_errors(frames, table, best, clip.metric_scale)
     if config.eval.depth:
         geometry |= _depth_scores(config, clip, folder)
     results.write_scores(folder.path, scores, geometry)
     return []
+
+
+def score_ids(
+    config: Any,
+    clip: Clip,
+    frames: Iterable[TrueFrame],
+    table: TrackTable,
+    ids: Mapping[str, np.ndarray],
+) -> dict[str, evaluation.NamingScores]:
+    """Scores namings of the table's rows, each a column of ids."""
+    rules = {key: "last" if key == "before" else config.assoc.category for key in ids}
+    return evaluation.score_names(
+        frames,
+        {
+            key: evaluation.names_by_frame(table, column, clip.num_frames)
+            for key, column in ids.items()
+        },
+        table,
+        {
+            key: evaluation.track_categories(column, table.category, rules[key])
+            for key, column in ids.items()
+        },
+        category_names=clip.category_names,
+        min_pixels=config.segments.min_pixels,
+        metric_scale=clip.metric_scale,
+        name=clip.name,
+    )
 
 
 def _depth_scores(config: Any, clip: Clip, folder: ClipFolder) -> dict[str, float]:

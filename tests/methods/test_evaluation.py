@@ -1,11 +1,13 @@
 """Renaming segments and scoring equals painting the maps anew and scoring those."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from egojax.methods import evaluation
 from egojax.metrics import TrackingScores, frame_overlap
-from egojax.types import Clip, Source, TrackTable
+from egojax.types import Clip, Objects, Source, TrackTable
 
 SIZE_HW, NUM_FRAMES = (24, 36), 12
 
@@ -48,8 +50,10 @@ def test_scores_of_names_equal_scores_of_painted_maps(clip):
     track_of = {1: 1, 2: 2, 3: 1, 4: 3, 5: 3}
     table = table_of(clip, track_of)
     names = evaluation.names_by_frame(table, table.track_id, NUM_FRAMES)
-    frames = evaluation.true_frames(clip, 0)
-    found = evaluation.score_names(frames, {"tracks": names})["tracks"]
+    frames = evaluation.true_frames(clip)
+    found = evaluation.score_names(frames, {"tracks": names}, table, min_pixels=0)[
+        "tracks"
+    ]
     found = found.tracking.compute()
     painted = np.array([0, *track_of.values()])[random_maps(1, 6)]
     expected = TrackingScores.of(
@@ -61,7 +65,7 @@ def test_scores_of_names_equal_scores_of_painted_maps(clip):
 
 def test_true_ids_cannot_be_beaten_by_random_names(clip):
     table = table_of(clip, {k: k for k in range(1, 6)})
-    overlaps = list(evaluation.true_frames(clip, 0))
+    overlaps = list(evaluation.true_frames(clip))
     bound = evaluation.true_ids(overlaps, table)
     rng = np.random.default_rng(0)
     namings = {
@@ -70,7 +74,7 @@ def test_true_ids_cannot_be_beaten_by_random_names(clip):
             table, rng.integers(1, 5, len(table)), NUM_FRAMES
         ),
     }
-    scores = evaluation.score_names(overlaps, namings)
+    scores = evaluation.score_names(overlaps, namings, table, min_pixels=0)
     assert (
         scores["bound"].tracking.compute()["AssA"]
         >= scores["random"].tracking.compute()["AssA"] - 1e-12
@@ -82,6 +86,40 @@ def test_small_true_objects_and_frames_without_truth_do_not_count(clip):
     maps[3, 0, 0] = 9
     hidden = [None if t == 5 else maps[t] for t in range(NUM_FRAMES)]
     clip = clip.replace(truth=clip.truth.replace(labels=Source.of(hidden)))
-    overlaps = {f.frame_idx: f.overlap for f in evaluation.true_frames(clip, 1)}
-    assert 5 not in overlaps and len(overlaps) == NUM_FRAMES - 1
-    assert 9 not in overlaps[3].true_ids
+    frames = list(evaluation.true_frames(clip))
+    assert 5 not in [f.frame_idx for f in frames] and len(frames) == NUM_FRAMES - 1
+    table = table_of(clip, {k: k for k in range(1, 6)})
+    namings = {"a": evaluation.names_by_frame(table, table.track_id, NUM_FRAMES)}
+    counts = [
+        evaluation.score_names(frames, namings, table, min_pixels=n)["a"]
+        for n in (0, 1)
+    ]
+    assert counts[0].tracking.count.GT_IDs == counts[1].tracking.count.GT_IDs + 1
+
+
+def test_a_tracks_category_is_its_most_frequent_or_its_last():
+    ids, found = np.array([1, 2, 1, 1, 3]), np.array([4, 0, 5, 4, -1])
+    assert evaluation.track_categories(ids, found) == {1: 4, 2: 0, 3: -1}
+    found = np.array([4, 0, 4, 5, -1])
+    assert evaluation.track_categories(ids, found, "last") == {1: 5, 2: 0, 3: -1}
+
+
+def test_lifting_errors_are_distances_to_centres_and_boxes(clip):
+    table = dataclasses.replace(
+        table_of(clip, {k: k for k in range(1, 6)}),
+    )
+    location = np.full((len(table), 3), np.nan, np.float32)
+    location[0] = (0.0, 0.0, 3.0)
+    table = dataclasses.replace(table, location=location)
+    state = Objects(
+        ids=np.array([1]),
+        category=np.array([0]),
+        centers=np.array([[0.0, 0.0, 1.0]]),
+        o2w=np.eye(4)[None],
+        extent=np.array([[[-1.0, -1, -1], [1, 1, 1.5]]]),
+    )
+    frames = [frame._replace(objects=state) for frame in evaluation.true_frames(clip)]
+    found = evaluation.lifting_errors(frames, table, np.ones(len(table), int))
+    assert found["lift_count"] == 1
+    assert found["lift_center_median"] == pytest.approx(2.0)
+    assert found["lift_box_median"] == pytest.approx(1.5)
