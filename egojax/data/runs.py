@@ -110,7 +110,7 @@ def describe_machine() -> dict[str, Any]:
     """Versions, commit and device: what a number needs to be repeated."""
     import jax
 
-    found = {}
+    found: dict[str, str | None] = {}
     for name in PACKAGES:
         try:
             found[name] = importlib.metadata.version(name)

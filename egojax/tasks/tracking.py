@@ -200,7 +200,6 @@ def score_ids(
     ids: Mapping[str, np.ndarray],
 ) -> dict[str, evaluation.NamingScores]:
     """Scores namings of the table's rows, each a column of ids."""
-    rules = {key: "last" if key == "before" else config.assoc.category for key in ids}
     return evaluation.score_names(
         frames,
         {
@@ -209,7 +208,12 @@ def score_ids(
         },
         table,
         {
-            key: evaluation.track_categories(column, table.category, rules[key])
+            key: evaluation.track_categories(
+                column,
+                table.category,
+                # 2D ids are scored as the published script scores DEVA's.
+                "last" if key == "before" else config.assoc.category,
+            )
             for key, column in ids.items()
         },
         category_names=clip.category_names,
@@ -254,7 +258,7 @@ def _summary(folders: Mapping[str, ClipFolder]) -> dict[str, Any]:
     return {
         "clips": per_clip,
         "all": to_json(together),
-        "table": "\n".join(filter(None, [table, *lines])),
+        "table": "\n".join(line for line in [table, *lines] if line),
     }
 
 
