@@ -102,16 +102,18 @@ class EmbreeScene:
                 "ray casting needs Embree: pip install 'egojax[mesh]', or draw the "
                 "mesh with the JAX renderer"
             ) from None
-        self._corners = np.asarray(mesh.vertices, np.float64)[mesh.faces]
+        corners = np.asarray(mesh.vertices, np.float64)[mesh.faces]
         # Embree's float32 is best spent near the origin.
-        whole = self._corners.reshape(-1, 3)
+        whole = corners.reshape(-1, 3)
         self._center = whole.mean(0) if len(whole) else np.zeros(3)
-        self._corners -= self._center
-        first, second, third = (self._corners[:, i] for i in range(3))
-        self._normals = np.cross(second - first, third - first)
+        corners -= self._center
+        first, second, third = (corners[:, i] for i in range(3))
+        normals = np.cross(second - first, third - first)
+        offsets = np.einsum("ij,ij->i", normals, first)
+        self._planes = np.concatenate([normals, offsets[:, None]], 1)
         self._scene = rtcore_scene.EmbreeScene()
         self._mesh = mesh_construction.TriangleMesh(
-            self._scene, self._corners.astype(np.float32)
+            self._scene, corners.astype(np.float32)
         )
         self._rays: tuple[Any, np.ndarray] | None = None
 
@@ -137,16 +139,17 @@ class EmbreeScene:
         w2c = np.asarray(camera.w2c, np.float64)
         along = self._directions(camera) @ w2c[:3, :3]
         center = -w2c[:3, :3].T @ w2c[:3, 3] - self._center
-        face = self._first(center, along, np.full(len(along), near))
+        face = self._first(center + near * along, along)
         depth = self._plane_depth(center, along, face)
         for _ in range(MAX_LAYERS if cull else 0):
-            facing = np.einsum("ij,ij->i", self._normals[face], along)
+            facing = np.einsum("ij,ij->i", self._planes[face, :3], along)
             (hidden,) = np.nonzero((face >= 0) & (facing > 0) & (depth < far))
             if not len(hidden):
                 break
-            start = depth[hidden] * (1 + 1e-5)
-            face[hidden] = self._first(center, along[hidden], start)
-            depth[hidden] = self._plane_depth(center, along[hidden], face[hidden])
+            onward = along[hidden]
+            start = center + onward * (depth[hidden, None] * (1 + 1e-5))
+            face[hidden] = self._first(start, onward)
+            depth[hidden] = self._plane_depth(center, onward, face[hidden])
         depth[~(depth <= far)] = np.inf
         return depth.reshape(camera.size_hw).astype(np.float32)
 
@@ -158,26 +161,22 @@ class EmbreeScene:
         if self._rays is None or not _is_same(self._rays[0], parts):
             centers = pixel_centers(camera.size_hw).reshape(-1, 2)
             found = np.asarray(directions(_in_float32(camera), centers), np.float64)
+            # Where the lens shows nothing, a ray without direction hits nothing.
+            found[~np.isfinite(found).all(axis=1)] = 0.0
             self._rays = parts, found
         return self._rays[1]
 
-    def _first(
-        self, center: np.ndarray, along: np.ndarray, start: np.ndarray
-    ) -> np.ndarray:
-        """The first face that each ray meets from depth `start` on; -1 = none."""
-        seen = np.isfinite(along.sum(1))
-        along = np.where(seen[:, None], along, 0.0)
-        origins = (center + along * start[:, None]).astype(np.float32)
-        face = self._scene.run(origins, along.astype(np.float32))
-        return np.where(seen, face, -1)
+    def _first(self, origins: np.ndarray, along: np.ndarray) -> np.ndarray:
+        """The first face that each ray meets; -1 = none."""
+        return self._scene.run(origins.astype(np.float32), along.astype(np.float32))
 
     def _plane_depth(
         self, center: np.ndarray, along: np.ndarray, face: np.ndarray
     ) -> np.ndarray:
         """Where rays meet the planes of faces; +inf where there is no face."""
-        normal = self._normals[face]
-        above = np.einsum("ij,ij->i", normal, self._corners[face, 0] - center)
-        rate = np.einsum("ij,ij->i", normal, along)
+        planes = self._planes[face]
+        above = planes[:, 3] - planes[:, :3] @ center
+        rate = np.einsum("ij,ij->i", planes[:, :3], along)
         is_hit = (face >= 0) & (rate != 0)
         return np.divide(above, rate, out=np.full(len(face), np.inf), where=is_hit)
 

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import export
 
 from egojax.ops import camera as cam
 from egojax.types import Camera
@@ -265,3 +266,15 @@ def test_wrong_lenses_are_told():
         cam.project(camera, jnp.ones((1, 3)))
     with pytest.raises(ValueError, match="there are pinhole"):
         cam.project(camera.replace(lens="bottle"), jnp.ones((1, 3)))
+
+
+@pytest.mark.parametrize("model", ["PINHOLE", "OPENCV", "RAD_TAN_THIN_PRISM_FISHEYE"])
+def test_cameras_lower_for_every_device(model):
+    camera = posed(cam.camera_from_colmap(model, PARAMS[model], SIZE))
+    xy, depth = jnp.ones((5, 2)), jnp.ones(5)
+
+    def there_and_back(camera, xy, depth):
+        return cam.project(camera, cam.unproject(camera, xy, depth))
+
+    for fn in (there_and_back, lambda c, xy, d: cam.camera_rays(c, xy)):
+        export.export(jax.jit(fn), platforms=["cpu", "cuda", "tpu"])(camera, xy, depth)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.optimize
+from jax import export
 
 from egojax.ops import depth
 
@@ -297,3 +298,14 @@ def test_the_metric_scale_is_the_median_of_the_inverse_slopes():
 def test_an_unknown_space_is_told():
     with pytest.raises(Exception, match="space"):
         depth.align(np.ones((2, 2), np.float32), np.ones((2, 2), np.float32), space="x")
+
+
+def test_alignment_lowers_for_every_device():
+    d, m = (jnp.asarray(a)[None] for a in waves((32, 40)))
+
+    def settled(d, m):
+        found = depth.align(d, m)
+        return depth.apply_alignment(d, found.scale, found.shift)
+
+    for fn in (settled, jax.grad(lambda d, m: depth.align(d, m).scale.sum())):
+        export.export(jax.jit(fn), platforms=["cpu", "cuda", "tpu"])(d, m)

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import export
 
 from egojax.ops import mesh
 from egojax.types import Camera
@@ -243,3 +244,19 @@ def test_a_lens_is_refused():
     camera = make_camera().replace(lens="opencv", distortion=np.zeros(8, np.float32))
     with pytest.raises(ValueError, match="pinhole"):
         mesh.rasterize(QUAD, QUAD_FACES, camera)
+
+
+def test_drawing_lowers_for_every_device():
+    camera = make_camera()
+    owner = np.zeros(2, np.int32)
+
+    def masks(vertices, camera):
+        return mesh.coverage(vertices, QUAD_FACES, owner, camera, 1)
+
+    def slope(vertices, camera):
+        return jax.grad(lambda v: mesh.render_depth(v, QUAD_FACES, camera)[0, 6])(
+            vertices
+        )
+
+    for fn in (lambda v, c: mesh.rasterize(v, QUAD_FACES, c), masks, slope):
+        export.export(jax.jit(fn), platforms=["cpu", "cuda", "tpu"])(QUAD, camera)
