@@ -16,7 +16,7 @@ from egojax.data import arrays
 from egojax.data.csv_tables import raise_all
 from egojax.errors import UsageError
 from egojax.ops import camera as camera_ops
-from egojax.types import Camera
+from egojax.types import Camera, Clip
 
 MODELS = {
     0: ("SIMPLE_PINHOLE", 3),
@@ -124,6 +124,34 @@ def write_model(
     for name, table in (("cameras", cameras), ("images", images), ("points3D", points)):
         lines = [" ".join(map(str, row)) for row in table]
         arrays.write_text(folder / f"{name}.txt", "\n".join(lines) + "\n")
+
+
+def from_clip(clip: Clip) -> ColmapModel:
+    """The model of a clip whose cameras share one lens, as one OPENCV camera.
+
+    Raises:
+      UsageError: no pose, or a lens other than "pinhole" and "opencv".
+    """
+    from scipy.spatial.transform import Rotation
+
+    rows = list(clip.camera) if clip.camera is not None else []
+    known = {n: c for n, c in zip(clip.frame_ids, rows, strict=True) if c is not None}
+    first = next(iter(known.values()), None)
+    if first is None or first.lens not in ("pinhole", "opencv"):
+        raise UsageError(f"{clip.name}: no poses with a pinhole or opencv lens")
+    k = np.asarray(first.intrinsics, np.float64)
+    lens = np.zeros(4) if first.distortion is None else np.asarray(first.distortion)
+    params = (k[0, 0], k[1, 1], k[0, 2], k[1, 2], *lens.tolist())
+    images = {}
+    for name, camera in known.items():
+        w2c = np.asarray(camera.w2c, np.float64)
+        turn = np.roll(Rotation.from_matrix(w2c[:3, :3]).as_quat(), 1).tolist()
+        shift = tuple(w2c[:3, 3].tolist())
+        images[f"{name}.jpg"] = ColmapImage(1, tuple(turn), shift)
+    points = np.zeros((0, 3)) if clip.points is None else clip.points
+    colors = np.full((len(points), 3), 128, np.uint8)
+    camera = ColmapCamera("OPENCV", clip.size_hw, tuple(map(float, params)))
+    return ColmapModel({1: camera}, images, points, colors)
 
 
 def _camera(model: ColmapModel, image: ColmapImage) -> Camera:
