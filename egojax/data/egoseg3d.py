@@ -388,7 +388,7 @@ def write_clip(
 
         mesh = trimesh.Trimesh(clip.mesh.vertices, clip.mesh.faces, process=False)
         (root / "mesh" / clip.name / "dense").mkdir(parents=True, exist_ok=True)
-        data = mesh.export(file_type="ply")
+        data: Any = mesh.export(file_type="ply")
         arrays.write_bytes(root / "mesh" / clip.name / "dense" / "mesh.ply", data)
     if clip.camera is not None:
         model = colmap.from_clip(clip)

@@ -148,7 +148,7 @@ def _points(path: pathlib.Path, given: Any) -> np.ndarray | None:
     try:
         points = np.asarray(given, np.float64)
     except (TypeError, ValueError):
-        points = np.zeros(0)
+        points = np.zeros((0, 0))
     if points.ndim != 2 or points.shape[1] < 3 or not np.isfinite(points).all():
         raise UsageError(f"{path}: points: expected rows of x, y, z, r, g, b")
     return points[:, :3]

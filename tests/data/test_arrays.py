@@ -139,3 +139,27 @@ def test_a_bad_npy_dictionary_gets_one_line_that_names_it(tmp_path, what):
     path.write_bytes(BAD_NPY[what])
     with pytest.raises(UsageError, match=r"a\.npy: "):
         pickles.read_npy_dict(path)
+
+
+TENSOR = (
+    b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n(("
+    b"X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000"
+    b"X\x03\x00\x00\x00cpuK\x06tQK%cK\x02K%c\x86K\x01K\x02\x86\x89}tR."
+)
+
+
+def tensor_file(path, offset, columns):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a/data.pkl", TENSOR % (bytes([offset]), bytes([columns])))
+        archive.writestr("a/data/0", np.arange(6, dtype="<f4").tobytes())
+
+
+def test_a_tensor_is_read_by_its_offset_and_strides(tmp_path):
+    tensor_file(tmp_path / "a.pt", 1, 2)
+    np.testing.assert_array_equal(pickles.read_pt(tmp_path / "a.pt"), [[1, 3], [2, 4]])
+
+
+def test_a_tensor_beyond_its_storage_is_refused(tmp_path):
+    tensor_file(tmp_path / "a.pt", 1, 200)
+    with pytest.raises(UsageError, match="beyond its storage"):
+        pickles.read_pt(tmp_path / "a.pt")
