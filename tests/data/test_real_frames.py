@@ -1,0 +1,74 @@
+"""Real head-camera frames to poses, to a surface, to depth: the own-video path."""
+
+import jax
+import numpy as np
+import pytest
+
+from egojax.data import colmap
+from egojax.methods import observing
+from egojax.ops import camera as camera_ops
+from egojax.ops import surface
+from egojax.types import Clip, Source
+
+
+@pytest.fixture(scope="module")
+def model(real_data, tmp_path_factory):
+    pycolmap = pytest.importorskip("pycolmap")
+    images = real_data / "epic_P28_101" / "images"
+    work = tmp_path_factory.mktemp("sfm")
+    pycolmap.extract_features(
+        work / "db", images, camera_mode=pycolmap.CameraMode.SINGLE
+    )
+    pycolmap.match_exhaustive(work / "db")
+    for seed in range(5):  # Some starts give two small models.
+        pycolmap.set_random_seed(seed)
+        folder = work / str(seed)
+        maps = pycolmap.incremental_mapping(work / "db", images, folder)
+        best = max(maps, key=lambda key: maps[key].num_reg_images(), default=None)
+        if best is not None and maps[best].num_reg_images() >= 6:
+            return colmap.read_model(folder / str(best))
+    return pytest.fail("no start registers six of the eight frames")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_real_model_is_read_meshed_and_rendered(model):
+    cameras = colmap.cameras_by_name(model)
+    assert len(cameras) >= 6
+    names = tuple(sorted(cameras))
+    points = model.points
+    assert len(points) > 300
+    clip = Clip(
+        name="P28_101",
+        frame_ids=names,
+        size_hw=(256, 456),
+        camera=Source.of([cameras[name] for name in names]),
+        points=points,
+    )
+    render = observing.static_renderer(clip, "jax")
+    assert render is not None
+    shares, errors = [], []
+    for name in names:
+        camera = cameras[name]
+        depth = render(camera)
+        shares.append(np.isfinite(depth).mean())
+        flat = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), camera)
+        seen = camera_ops.project(flat, points.astype(np.float32))
+        xy, z = np.asarray(seen.xy), np.asarray(seen.z)
+        inside = (z > 0) & (xy > 0).all(1) & (xy[:, 0] < 456) & (xy[:, 1] < 256)
+        x, y = xy[inside].astype(int).T
+        ratio = depth[y, x] / z[inside]
+        errors.append(np.abs(ratio[np.isfinite(ratio)] - 1))
+    # The points span a part of each frame, and those that are seen lie on the surface.
+    assert np.mean(shares) > 0.25
+    assert np.median(np.concatenate(errors)) < 0.05
+
+
+def test_both_renderers_agree_on_the_real_surface(model):
+    pytest.importorskip("embreex")
+    camera = next(iter(colmap.cameras_by_name(model).values()))
+    scene = surface.mesh_from_points(model.points)
+    clip = Clip("c", ("0",), (256, 456), camera=Source.of([camera]), mesh=scene)
+    maps = [observing.static_renderer(clip, kind)(camera) for kind in ("jax", "embree")]
+    both = np.isfinite(maps[0]) & np.isfinite(maps[1])
+    assert (np.isfinite(maps[0]) != np.isfinite(maps[1])).mean() < 2e-3
+    assert np.median(np.abs(maps[0][both] / maps[1][both] - 1)) < 1e-5
