@@ -99,7 +99,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         moved_by=placeholder(float),
     )
     config.eval = dict(
-        tree=placeholder(str),  # --mode=eval: an official segmaps folder to score.
+        # --mode=eval: an official segmaps folder to score; {clip} is the clip's name.
+        tree=placeholder(str),
         depth=True,  # Score the depth before and after its alignment.
         official_tap_bug=False,
         radius=0.3,  # Metres, for PCL.
@@ -139,8 +140,6 @@ def _official(config):
 def _epic_fields(config):
     """EPIC-FIELDS and VISOR in the official ROOT layout."""
     config.data.name = "epic_fields"
-    config.data.stride = 5
-    config.data.max_frame = 20_000
 
 
 def _folder(config):

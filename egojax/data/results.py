@@ -133,6 +133,15 @@ def write_scores(
     arrays.write_json(folder / "scores.json", to_json({"names": numbers, **about}))
 
 
+def write_hota(path: pathlib.Path, scores: Any) -> None:
+    """Writes the official `hota.json`: the protocol's numbers, class by class."""
+    if scores.protocol is None:
+        return
+    classes = {key: row.compute() for key, row in scores.protocol.per_class.items()}
+    together = scores.protocol.compute()
+    arrays.write_json(path, to_json({"all_classes": together, "per_class": classes}))
+
+
 def read_scores(folder: pathlib.Path) -> dict[str, dict[str, Any]]:
     """By naming: `numbers` as printed, `tracking` and `permanence` to add up."""
     if not (folder / "scores.npz").exists():

@@ -5,7 +5,7 @@ and 2D segments is counted once a frame, and every naming is scored from it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -40,10 +40,16 @@ def names_by_frame(
       ids: int (M,); 0 = no track.
       num_frames: Length of the clip.
     """
+    return by_frame(table.frame_idx, table.segment_id, ids, num_frames)
+
+
+def by_frame(
+    frame_idx: np.ndarray, keys: np.ndarray, values: np.ndarray, num_frames: int
+) -> list[dict[int, int]]:
+    """One dictionary a frame, of the rows' keys and values; the last row counts."""
     frames: list[dict[int, int]] = [{} for _ in range(num_frames)]
-    rows = zip(table.frame_idx, table.segment_id, ids, strict=True)
-    for t, segment, new in rows:
-        frames[t][int(segment)] = int(new)
+    for t, key, value in zip(frame_idx, keys, values, strict=True):
+        frames[t][int(key)] = int(value)
     return frames
 
 
@@ -115,7 +121,7 @@ def score_names(
     frames: Iterable[TrueFrame],
     namings: Mapping[str, Sequence[Names]],
     table: TrackTable,
-    categories: Mapping[str, Mapping[int, int]] | None = None,
+    categories: Mapping[str, Sequence[Names]] | None = None,
     *,
     category_names: Sequence[str] = (),
     min_pixels: int = 500,
@@ -129,7 +135,7 @@ def score_names(
       namings: By their names: one mapping a frame (`names_by_frame`). Segments that a
         mapping leaves out are not counted.
       table: Where the segments are, for what is remembered of absent objects.
-      categories: By naming: the category of each new id (`track_categories`).
+      categories: By naming: one mapping a frame from new ids to categories.
       category_names: Of the clip.
       min_pixels: True objects of at most this size are not counted by the track
         metrics: segments of that size take no part either. (The EgoSeg3D protocol has
@@ -144,9 +150,9 @@ def score_names(
     }
     for frame in frames:
         here = places.get(frame.frame_idx, {})
-        for key, by_frame in namings.items():
-            kinds = (categories or {}).get(key)
-            judges[key].add(frame, by_frame[frame.frame_idx], here, kinds)
+        for key, mappings in namings.items():
+            kinds = categories[key][frame.frame_idx] if categories else None
+            judges[key].add(frame, mappings[frame.frame_idx], here, kinds)
     return {key: judge.finish() for key, judge in judges.items()}
 
 
@@ -198,24 +204,27 @@ class _Judge:
 
 
 def track_categories(
-    ids: np.ndarray, categories: np.ndarray, rule: Literal["vote", "last"] = "vote"
-) -> dict[int, int]:
-    """One category for each id.
+    ids: np.ndarray, categories: np.ndarray, rule: str = "vote"
+) -> np.ndarray:
+    """One category for all rows of an id.
 
     Args:
       ids: (M,), in order of time.
-      categories: (M,), negative = unknown.
+      categories: int (M,), negative = unknown.
       rule: "vote": the most frequent one, ties to the smallest. "last": that of the
         last observation, as published.
+
+    Returns:
+      int32 (M,).
     """
-    out: dict[int, int] = {}
+    out = np.asarray(categories, np.int32).copy()
     for key in np.unique(ids):
-        mine = categories[ids == key]
-        known = mine[mine >= 0]
+        mine = ids == key
+        known = categories[mine][categories[mine] >= 0]
         if rule == "last" or not len(known):
-            out[int(key)] = int(mine[-1])
+            out[mine] = categories[mine][-1]
         else:
-            out[int(key)] = int(np.bincount(known).argmax())
+            out[mine] = np.bincount(known).argmax()
     return out
 
 

@@ -116,7 +116,7 @@ def _observe_batch(
         frames[-1] |= _align(settings, static_depth, frame)
     return ObservationChunk(
         start=batch[0].frame_idx,
-        segments=_columns(rows),
+        segments=columns(rows),
         frames={key: np.stack([f[key] for f in frames]) for key in frames[0]},
         skipped=tuple(skipped),
     )
@@ -184,19 +184,20 @@ def _align(
     return {"scale": np.float64(fit.scale), "shift": np.float64(fit.shift)}
 
 
-def _columns(rows: list[tuple[int, FrameObservations]]) -> dict[str, np.ndarray]:
+def columns(rows: list[tuple[int, FrameObservations]]) -> dict[str, np.ndarray]:
+    """Observations of frames, one below the other, with their `frame_idx`."""
     if not rows:
         empty = lifting.observe(
             np.zeros((1, 1), np.int32), None, None, selection=Selection()
         )
         rows = [(0, empty)]
-    columns = {
+    table = {
         key: np.concatenate([getattr(found, key) for _, found in rows])
         for key in FrameObservations._fields
     }
     counts = [len(found.segment_id) for _, found in rows]
-    columns["frame_idx"] = np.repeat([t for t, _ in rows], counts).astype(np.int32)
-    return columns
+    table["frame_idx"] = np.repeat([t for t, _ in rows], counts).astype(np.int32)
+    return table
 
 
 def static_renderer(clip: Clip, renderer: str) -> StaticDepth | None:

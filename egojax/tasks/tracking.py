@@ -1,5 +1,6 @@
 """The tracking job: 2D segments in, objects that keep their identity out, in stages."""
 
+import dataclasses
 import functools
 import pathlib
 from collections.abc import Iterable, Mapping
@@ -7,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from egojax.data import arrays, observations, results
+from egojax.data import arrays, egoseg3d, observations, results
 from egojax.data.observations import ObservationChunk
 from egojax.data.runs import ClipFolder
+from egojax.data.stream import host_frames
+from egojax.errors import UsageError
 from egojax.methods import association, evaluation, lifting, observing
 from egojax.methods.evaluation import TrueFrame
 from egojax.methods.lifting import Selection
@@ -33,6 +36,12 @@ def make(config: Any, mode: str, folder: pathlib.Path) -> Task:
         "labels": _labels,
         "score": _score,
     }
+    if mode == "synthesize":
+        stages = {"write": functools.partial(_write_official, folder / "official")}
+    elif mode == "eval" and config.eval.tree:
+        stages = {"score_tree": _score_tree}
+    elif mode == "eval":
+        stages = {"score": _score}
     return Task(
         clips=clips.make(config),
         stages=tuple(
@@ -165,6 +174,16 @@ def _labels(
     if clip.labels is not None:
         skipped = results.write_labels(folder.path / "labels", clip, names, progress)
     results.write_predictions(folder.path / "pred.json", clip, table)
+    if config.show.official and clip.labels is not None:
+        kinds = evaluation.track_categories(
+            table.track_id, table.category, config.assoc.category
+        )
+        egoseg3d.write_tracks(
+            folder.path / "official",
+            clip,
+            dataclasses.replace(table, category=kinds),
+            to_json(config.assoc.to_dict()),
+        )
     return skipped
 
 
@@ -189,6 +208,8 @@ def _score(
     if config.eval.depth:
         geometry |= _depth_scores(config, clip, folder)
     results.write_scores(folder.path, scores, geometry)
+    if config.show.official and (folder.path / "official").is_dir():
+        results.write_hota(folder.path / "official" / "hota.json", scores["after"])
     return []
 
 
@@ -200,22 +221,20 @@ def score_ids(
     ids: Mapping[str, np.ndarray],
 ) -> dict[str, evaluation.NamingScores]:
     """Scores namings of the table's rows, each a column of ids."""
+    namings, categories = {}, {}
+    for key, column in ids.items():
+        kinds = table.category  # 2D ids count by what is listed in each frame.
+        if key != "before":
+            kinds = evaluation.track_categories(column, kinds, config.assoc.category)
+        namings[key] = evaluation.names_by_frame(table, column, clip.num_frames)
+        categories[key] = evaluation.by_frame(
+            table.frame_idx, column, kinds, clip.num_frames
+        )
     return evaluation.score_names(
         frames,
-        {
-            key: evaluation.names_by_frame(table, column, clip.num_frames)
-            for key, column in ids.items()
-        },
+        namings,
         table,
-        {
-            key: evaluation.track_categories(
-                column,
-                table.category,
-                # 2D ids are scored as the published script scores DEVA's.
-                "last" if key == "before" else config.assoc.category,
-            )
-            for key, column in ids.items()
-        },
+        categories,
         category_names=clip.category_names,
         min_pixels=config.segments.min_pixels,
         metric_scale=clip.metric_scale,
@@ -234,6 +253,73 @@ def _depth_scores(config: Any, clip: Clip, folder: ClipFolder) -> dict[str, floa
         true = config.data.corrupt_depth.scale
         found["scale_error"] = float(np.nanmax(np.abs(frames["scale"] / true - 1)))
     return found
+
+
+# ------------------------------------------------------- official trees, both ways
+
+
+def _write_official(
+    root: pathlib.Path, config: Any, clip: Clip, folder: ClipFolder, progress: Progress
+) -> list[SkippedFrame]:
+    """Writes the clip as the official ROOT."""
+    egoseg3d.write_clip(
+        root,
+        clip,
+        segments=config.official.segments,
+        features=config.official.features,
+        truth=config.official.truth,
+    )
+    progress(clip.num_frames, clip.num_frames)
+    return []
+
+
+def _score_tree(
+    config: Any, clip: Clip, folder: ClipFolder, progress: Progress
+) -> list[SkippedFrame]:
+    """Scores the ids of an official segmaps folder as they are."""
+    if evaluation.true_layer(clip) != "labels":
+        raise UsageError(f"{clip.name}: no true label maps to score against")
+    path = pathlib.Path(config.eval.tree.format(clip=clip.name))
+    names, labels, segments = egoseg3d.read_tree(path)
+    position = {name: t for t, name in enumerate(clip.frame_ids)}
+    shared = [n for n, name in enumerate(names) if name in position]
+    if not shared:
+        raise UsageError(f"{path}: none of its {len(names)} frames is in {clip.name}")
+    clip = clip.select([position[names[n]] for n in shared]).replace(
+        labels=labels.select(shared), segments=segments.select(shared), boxes=None
+    )
+    table = _table_of_tree(clip, settings_of(config, clip).selection)
+    frames = list(evaluation.true_frames(clip))
+    best = evaluation.true_ids(frames, table)
+    ids = {"before": table.segment_id, "bound": best}
+    scores = score_ids(config, clip, frames, table, ids)
+    scores["after"] = scores.pop("before")  # The tree's ids are what is judged.
+    results.write_scores(folder.path, scores)
+    progress(clip.num_frames, clip.num_frames)
+    return []
+
+
+def _table_of_tree(clip: Clip, selection: Selection) -> TrackTable:
+    rows = []
+    for frame in host_frames(clip, ["labels", "segments"]):
+        labels = frame.layers.get("labels")
+        if labels is not None:
+            table = frame.layers["segments"]
+            found = lifting.observe(labels, table, None, selection=selection)
+            rows.append((frame.frame_idx, found))
+    columns = observing.columns(rows)
+    count = len(columns["segment_id"])
+    return TrackTable(
+        frame_idx=columns["frame_idx"],
+        segment_id=columns["segment_id"],
+        track_id=columns["segment_id"],
+        category=columns["category"],
+        score=columns["score"],
+        confidence=np.ones(count, np.float32),
+        location=np.full((count, 3), np.nan, np.float32),
+        centroid_xy=columns["centroid_xy"],
+        area=columns["area"],
+    )
 
 
 def _summary(folders: Mapping[str, ClipFolder]) -> dict[str, Any]:

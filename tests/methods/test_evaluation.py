@@ -99,9 +99,13 @@ def test_small_true_objects_and_frames_without_truth_do_not_count(clip):
 
 def test_a_tracks_category_is_its_most_frequent_or_its_last():
     ids, found = np.array([1, 2, 1, 1, 3]), np.array([4, 0, 5, 4, -1])
-    assert evaluation.track_categories(ids, found) == {1: 4, 2: 0, 3: -1}
+    np.testing.assert_array_equal(
+        evaluation.track_categories(ids, found), [4, 0, 4, 4, -1]
+    )
     found = np.array([4, 0, 4, 5, -1])
-    assert evaluation.track_categories(ids, found, "last") == {1: 5, 2: 0, 3: -1}
+    np.testing.assert_array_equal(
+        evaluation.track_categories(ids, found, "last"), [5, 0, 5, 5, -1]
+    )
 
 
 def test_lifting_errors_are_distances_to_centres_and_boxes(clip):
