@@ -106,7 +106,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         radius=0.3,  # Metres, for PCL.
         bootstrap=1000,
     )
-    config.show = dict(overlay=True, report=True, official=True)
+    # `official`: the published system's own files; they are large.
+    config.show = dict(overlay=True, report=True, official=False)
     config.train = dict(steps=300, learning_rate=0.03, checkpoint_every=100)
     for variant in filter(None, arg.split("+")):
         VARIANTS[variant](config)
@@ -140,6 +141,7 @@ def _official(config):
 def _epic_fields(config):
     """EPIC-FIELDS and VISOR in the official ROOT layout."""
     config.data.name = "epic_fields"
+    config.show.official = True
 
 
 def _folder(config):

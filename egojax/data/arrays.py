@@ -7,6 +7,7 @@ import os
 import pathlib
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -89,13 +90,28 @@ def read_npz(path: pathlib.Path | str) -> dict[str, np.ndarray]:
       UsageError: missing, truncated, or no npz.
     """
     path = pathlib.Path(path)
+    if not path.is_file() or not zipfile.is_zipfile(path):
+        raise UsageError(f"{path}: no such file, or not an npz file")
     try:
+        with zipfile.ZipFile(path) as box:
+            for member in box.infolist():
+                with box.open(member) as file:
+                    _check_header(file, member.file_size)
         with np.load(path, allow_pickle=False) as table:
             return {key: table[key] for key in table.files}
     except OSError as err:
         raise UsageError(f"{path}: cannot be read: {err.strerror or err}") from err
-    except (ValueError, EOFError, zipfile.BadZipFile) as err:
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as err:
         raise UsageError(f"{path}: no readable npz: {err}") from err
+
+
+def _check_header(file: Any, size: int) -> None:
+    """Refuses an array that is larger than the file that should hold it."""
+    major, _ = np.lib.format.read_magic(file)
+    head = "read_array_header_1_0" if major == 1 else "read_array_header_2_0"
+    shape, _, dtype = getattr(np.lib.format, head)(file)
+    if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize > size:
+        raise ValueError(f"{file.name} announces {shape} of {dtype} in {size} bytes")
 
 
 def write_bytes(path: pathlib.Path | str, data: bytes) -> None:
@@ -105,8 +121,6 @@ def write_bytes(path: pathlib.Path | str, data: bytes) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
         os.chmod(name, 0o644)
         os.replace(name, path)
     except BaseException:

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from egojax.data import aria, arrays, hot3d, images, ply, poses, video
+from egojax.data import aria, arrays, colmap, hot3d, images, ply, poses, video
 from egojax.errors import FrameError, UsageError
 from egojax.types import Clip, SegmentFeatures, Segments, Source
 
@@ -327,11 +327,24 @@ def _is_score(value: Any) -> bool:
     return plain and 0.0 <= value <= 1.0
 
 
+def _find_poses(folder: pathlib.Path) -> poses.Poses | None:
+    """`cameras.json`, else a COLMAP model where COLMAP puts one."""
+    if (folder / "cameras.json").is_file():
+        return poses.read_cameras(folder / "cameras.json")
+    for place in ("sparse/0", "sparse", "colmap/sparse/0", "colmap"):
+        path = folder / place
+        if any((path / f"images.{kind}").is_file() for kind in ("bin", "txt")):
+            model = colmap.read_model(path)
+            cameras = colmap.cameras_by_name(model)
+            named = {pathlib.PurePath(k).stem: camera for k, camera in cameras.items()}
+            return poses.Poses(path, named, points=model.points)
+    return None
+
+
 def _add_cameras(folder: pathlib.Path, clip: Clip) -> Clip:
-    file = folder / "cameras.json"
-    if not file.is_file():
+    found = _find_poses(folder)
+    if found is None:
         return clip
-    found = poses.read_cameras(file)
     cameras, told = match_frames(found.path, clip.frame_ids, found.cameras)
     bad = sorted({c.size_hw for c in cameras if c is not None} - {clip.size_hw})
     if bad:
@@ -342,5 +355,6 @@ def _add_cameras(folder: pathlib.Path, clip: Clip) -> Clip:
     return clip.replace(
         camera=Source.of(cameras),
         metric_scale=found.metric_scale,
+        points=found.points,
         notes=(*(note for note in clip.notes if note != NO_POSES), *told),
     )

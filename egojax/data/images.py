@@ -8,10 +8,8 @@ without it; a folder that cannot be used at all raises `UsageError`.
 """
 
 import collections
-import math
 import pathlib
 import re
-import zipfile
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -103,7 +101,7 @@ def read_depth(
 def _read_map(path: pathlib.Path) -> np.ndarray:
     """One channel from a PNG, an npy file, or the only array of an npz file."""
     if path.suffix.lower() == ".npy":
-        found = _read_npy(path)
+        found = _read(arrays.read_npy, path)
     elif path.suffix.lower() == ".npz":
         found = _only_array(path)
     else:
@@ -118,36 +116,19 @@ def _read_map(path: pathlib.Path) -> np.ndarray:
     return found
 
 
-def _read_npy(path: pathlib.Path) -> np.ndarray:
-    """The array of an npy file whose header is true to the size of the file."""
-    if not path.is_file():
-        raise FrameError(f"{path}: no such file")
-    try:
-        with path.open("rb") as file:
-            version = np.lib.format.read_magic(file)
-            head = {(1, 0): np.lib.format.read_array_header_1_0}.get(
-                version, np.lib.format.read_array_header_2_0
-            )
-            shape, _, dtype = head(file)
-            held = path.stat().st_size - file.tell()
-        needed = math.prod(shape) * dtype.itemsize
-        if dtype.hasobject or held < needed:
-            raise ValueError(f"{needed} bytes of {dtype} announced, {held} there")
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as err:
-        raise FrameError(f"{path}: not a readable array ({first_line(err)})") from None
-
-
 def read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
     """The arrays of an npz file that belongs to one frame.
 
     Raises:
       FrameError: missing or unreadable.
     """
-    if not path.is_file() or not zipfile.is_zipfile(path):
-        raise FrameError(f"{path}: no such file, or not an npz file")
+    return _read(arrays.read_npz, path)
+
+
+def _read(reader: Callable[..., Any], path: pathlib.Path) -> Any:
+    """One frame's file: what is wrong with it costs the frame, not the clip."""
     try:
-        return arrays.read_npz(path)
+        return reader(path)
     except UsageError as err:
         raise FrameError(str(err)) from None
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from egojax.data import arrays
+from egojax.errors import UsageError
 from egojax.types import SkippedFrame
 
 # Columns with a row for each segment, and with a row for each frame.
@@ -105,3 +106,16 @@ def join(chunks: Sequence[ObservationChunk]) -> ObservationChunk:
         {k: np.concatenate([c.frames[k] for c in chunks]) for k in chunks[0].frames},
         tuple(s for c in chunks for s in c.skipped),
     )
+
+
+def stack(tables: Sequence[np.ndarray]) -> np.ndarray:
+    """Tables one below the other; one without rows may be of any width.
+
+    Raises:
+      UsageError: features of different lengths.
+    """
+    filled = [table for table in tables if len(table)] or list(tables[:1])
+    widths = sorted({table.shape[1:] for table in filled})
+    if len(widths) > 1:
+        raise UsageError(f"features differ in length from frame to frame: {widths}")
+    return np.concatenate(filled)

@@ -9,8 +9,9 @@
 
 Pixels and axes as in `egojax.types`: (0, 0) is the outer corner of the first pixel, and
 cameras look along +z, x to the right, y down. A frame may bring its own `intrinsics`.
-`lens` and the order of `distortion` are those of `ops.camera.LENSES`; `metric_scale` is
-metres per world unit. Frames without a pose are left out.
+`lens` and the order of `distortion` are those of `ops.lens.LENSES`; coefficients at the
+end may be left out. `metric_scale` is metres per world unit. Frames without a pose are
+left out.
 """
 
 import math
@@ -23,18 +24,8 @@ import numpy as np
 from egojax.data import arrays
 from egojax.data.csv_tables import raise_all
 from egojax.errors import UsageError
+from egojax.ops.lens import LENSES
 from egojax.types import Camera
-
-# Number of coefficients.
-LENSES = {
-    "pinhole": 0,
-    "simple_radial": 1,
-    "radial": 2,
-    "opencv": 4,
-    "full_opencv": 8,
-    "opencv_fisheye": 4,
-    "fisheye624": 12,
-}
 
 
 class Poses(NamedTuple):
@@ -43,6 +34,7 @@ class Poses(NamedTuple):
     path: pathlib.Path
     cameras: Mapping[str, Camera]
     metric_scale: float = 1.0
+    points: np.ndarray | None = None  # float64 (P, 3), of the scene.
 
 
 def read_cameras(path: pathlib.Path) -> Poses:
@@ -117,7 +109,9 @@ class _Check:
         if lens not in LENSES:
             self.say("lens", f"{lens!r}: known are {', '.join(LENSES)}")
             return lens, None
-        count = LENSES[lens]
+        count = len(LENSES[lens])
+        if isinstance(given, list) and len(given) <= count:
+            given = [*given, *[0.0] * (count - len(given))]
         values = self.numbers(f"distortion of {lens}", given, (count,))
         return lens, values if count else None
 

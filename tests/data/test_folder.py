@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from egojax.data import folder, images, video
+from egojax.data import colmap, folder, images, video
 from egojax.errors import FrameError, UsageError
 
 SIZE = (12, 16)
@@ -281,8 +281,8 @@ BAD_CAMERAS = {
     "scale is true": (cameras(metric_scale=True), "metric_scale: True"),
     "lens": (cameras(lens="magic"), "lens: 'magic': known are"),
     "coefficients": (
-        cameras(lens="opencv", distortion=[1]),
-        "of opencv: expected 4",
+        cameras(lens="opencv", distortion=[1] * 9),
+        "of opencv: expected 8",
     ),
     "skewed rows": (
         cameras(intrinsics=[[10, 0, 8], [0, 10, 6], [0, 1, 1]]),
@@ -355,3 +355,24 @@ def test_a_path_that_holds_nothing_says_so(tmp_path, name):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match=name):
         folder.read_any(tmp_path / name)
+
+
+def test_a_colmap_model_gives_poses_and_points(tmp_path, monkeypatch):
+    """Images of the model are matched to frames by name, whatever their suffix."""
+    model = colmap.ColmapModel(
+        cameras={1: colmap.ColmapCamera("PINHOLE", (12, 16), (20.0, 20.0, 8.0, 6.0))},
+        images={
+            "frame_0001.jpg": colmap.ColmapImage(1, (1.0, 0, 0, 0), (0.0, 0, 2.0)),
+        },
+        points=np.arange(12.0).reshape(4, 3),
+        colors=np.zeros((4, 3), np.uint8),
+    )
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    for name in ("frame_0001", "frame_0002"):
+        images.write_image(frames / f"{name}.png", np.zeros((12, 16, 3), np.uint8))
+    colmap.write_model(tmp_path / "sparse" / "0", model)
+    clip = folder.read_folder(tmp_path)
+    assert clip.camera[0].w2c[2, 3] == 2.0 and clip.camera[1] is None
+    np.testing.assert_array_equal(clip.points, model.points)
+    assert folder.NO_POSES not in clip.notes

@@ -37,7 +37,7 @@ def test_a_frame_may_bring_its_own_intrinsics_and_the_lens_is_shared(tmp_path):
     assert found.cameras["b"].intrinsics.tolist() == own
     assert found.cameras["a"].intrinsics.tolist() == K
     assert {camera.lens for camera in found.cameras.values()} == {"opencv"}
-    assert found.cameras["a"].distortion.tolist() == [0.1, 0.2, 0, 0]
+    assert found.cameras["a"].distortion.tolist() == [0.1, 0.2] + [0] * 6
     assert found.metric_scale == 2
 
 
