@@ -65,12 +65,12 @@ def rasterize(
     if not len(faces):
         return _nothing(camera.size_hw)
     fixed, intrinsics, clip = lax.stop_gradient(
-        (points, camera.intrinsics, (near, far))
+        (points, jnp.asarray(camera.intrinsics), (near, far))
     )
     plan = raster.make_plan(fixed, faces, intrinsics, clip, cull, camera.size_hw)
     face_idx = _nearest_face(plan, camera.size_hw)
     corners = raster.corners_of(points, faces, jnp.maximum(face_idx, 0))
-    forms = raster.forms_over_z(lax.optimization_barrier(corners))
+    forms = raster.forms_over_z(corners)
     inv_z, parts = raster.at_directions(forms, *_directions(camera))
     is_hit = face_idx >= 0
     depth = 1.0 / jnp.where(is_hit, inv_z, 1.0)
@@ -123,9 +123,8 @@ def coverage(
         return jnp.zeros((num_objects, *camera.size_hw), bool)
     points = _camera_points(vertices, camera)
     keep = (face_object >= 0) & (face_object < num_objects)
-    plan = raster.make_plan(
-        points, faces, camera.intrinsics, (near, far), cull, camera.size_hw, keep
-    )
+    intrinsics, clip = jnp.asarray(camera.intrinsics), (near, far)
+    plan = raster.make_plan(points, faces, intrinsics, clip, cull, camera.size_hw, keep)
 
     def owner(face: Array) -> Array:
         return jnp.clip(face_object[face], 0, num_objects - 1)
@@ -160,10 +159,10 @@ def _camera_points(vertices: Array, camera: Camera) -> raster.Vec:
     would round away what matters.
     """
     turn, shift = camera.w2c[:3, :3], camera.w2c[:3, 3]
+
     x, y, z = (vertices + (shift @ turn)[None, :]).T
-    at = x, y, z
-    a, b, c = turn
-    return raster.dot(a, at), raster.dot(b, at), raster.dot(c, at)
+    a, b, c = (row[0] * x + row[1] * y + row[2] * z for row in turn)
+    return a, b, c
 
 
 def _directions(camera: Camera) -> tuple[Array, Array]:

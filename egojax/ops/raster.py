@@ -14,6 +14,7 @@ so that large and small triangles cost what they cover and no capacity can overf
 Source: Olano and Greer 1997 (Triangle scan conversion, 2D homogeneous coordinates).
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -24,7 +25,7 @@ from jaxtyping import Array, Float, Int
 
 BLOCK = 4  # Pixels.
 BATCH = 2048  # Blocks a round.
-LANES = 128  # Rows of the table in which triangles are counted.
+LANES = 32  # Rows of the table in which triangles are counted.
 SLACK = 1e-3  # Pixels by which a window exceeds its triangle: float32 at 10,000 pixels.
 
 Vec = tuple[Array, Array, Array]  # x, y, z: arrays of one shape.
@@ -113,26 +114,69 @@ class Plan(NamedTuple):
     clip: tuple[Any, Any]  # Near and far.
 
 
-def make_plan(points, faces, intrinsics, clip, cull, size_hw, keep=True) -> Plan:
-    """Leaves out what cannot be seen, and lists the blocks of the rest."""
-    corners = corners_of(points, faces, jnp.arange(len(faces)))
-    corners = lax.optimization_barrier(corners)
+def make_plan(
+    points: Vec,
+    faces: Array,
+    intrinsics: Array,
+    clip: tuple[Any, Any],
+    cull: bool,
+    size_hw: tuple[int, int],
+    keep: Array | bool = True,
+) -> Plan:
+    """Leaves out what cannot be seen, and lists the blocks of the rest.
+
+    The triangles stand in a table of LANES rows, and sums run down all its columns at
+    once: one long running sum would take several times as long.
+    """
+    num, columns = len(faces), -(-len(faces) // LANES)
+    corners = corners_of(points, faces, jnp.arange(num))
     edges = _minus(corners[1], corners[0]), _minus(corners[2], corners[0])
     facing = dot(_cross(*edges), corners[0])
     drawn = keep & (facing < 0 if cull else facing != 0)
-    low, high = _bounds(corners, intrinsics, clip[0])
+    spare = LANES * columns - num
+
+    def table(a: Array) -> Array:
+        """(..., F) as (LANES, ..., columns), spare places filled with 0."""
+        a = jnp.pad(a, [(0, 0)] * (a.ndim - 1) + [(0, spare)])
+        return jnp.moveaxis(a.reshape(*a.shape[:-1], LANES, columns), -2, 0)
+
+    def look(total: Array, row: tuple[Array, ...]) -> tuple[Array, tuple]:
+        drawn, low, high = row
+        origin, blocks = _window(low, high, size_hw)
+        blocks = jnp.where(drawn[None, :], blocks, 0)
+        count = blocks[0] * blocks[1]
+        after = total + jnp.stack([count > 0, count]).astype(jnp.int32)
+        return after, (origin, blocks, total)
+
+    rows = (drawn, *_bounds(corners, intrinsics, clip[0]))
+    rows = tuple(table(a) for a in rows)
+    zero = jnp.zeros((2, columns), jnp.int32)
+    total, (origin, blocks, before) = lax.scan(look, zero, rows)
+    before = before + (jnp.cumsum(total, 1) - total)[None]
+    origin, blocks, before = (
+        jnp.moveaxis(a, 1, 0).reshape(2, -1)[:, :num] for a in (origin, blocks, before)
+    )
+    place = jnp.where(blocks[0] > 0, before[0], num + BATCH)
+    num_blocks = total[1].sum()
+    order = jnp.zeros(num + BATCH, jnp.int32)
+    order = order.at[place].set(jnp.arange(num), mode="drop")
+    first = jnp.full(num + BATCH, num_blocks).at[place].set(before[1], mode="drop")
+    return Plan(
+        points, faces, origin, blocks, order, first, num_blocks, intrinsics, clip
+    )
+
+
+def _window(low: Array, high: Array, size_hw: tuple[int, int]) -> tuple[Array, Array]:
+    """First pixels (2, F) of triangles' windows, and their blocks; 0 = out of view."""
     size = jnp.array(size_hw[::-1], jnp.float32)[:, None]
-    origin = jnp.clip(jnp.ceil(low - 0.5 - SLACK), 0.0, size)
+    first = jnp.clip(jnp.ceil(low - 0.5 - SLACK), 0.0, size)
     last = jnp.clip(jnp.floor(high - 0.5 + SLACK), -1.0, size - 1.0)
-    drawn &= (last >= origin).all(0)
-    blocks = jnp.floor((last - origin) / BLOCK).astype(jnp.int32) + 1
-    blocks = jnp.where(drawn[None, :], blocks, 0)
-    origin, blocks = lax.optimization_barrier((origin.astype(jnp.int32), blocks))
-    listed = _list_blocks(blocks[0] * blocks[1])
-    return Plan(points, faces, origin, blocks, *listed, intrinsics, clip)
+    blocks = jnp.floor((last - first) / BLOCK).astype(jnp.int32) + 1
+    is_seen = (last >= first).all(0)
+    return first.astype(jnp.int32), jnp.where(is_seen[None, :], blocks, 0)
 
 
-def _bounds(corners, intrinsics, near) -> tuple[Array, Array]:
+def _bounds(corners: list[Vec], intrinsics: Array, near: Any) -> tuple[Array, Array]:
     """Least and greatest (u, v), each (2, F), of what lies beyond the near plane."""
     ends = [(corner, corner[2] >= near) for corner in corners]
     for a, b in zip(corners, corners[1:] + corners[:1], strict=True):
@@ -142,43 +186,13 @@ def _bounds(corners, intrinsics, near) -> tuple[Array, Array]:
         cut = jax.tree.map(lambda p, q, t=t: p + t * (q - p), a, b)
         ends.append((cut, (a[2] < near) != (b[2] < near)))
     (fx, skew, cx), (_, fy, cy), _ = intrinsics
-    low = high = None
+    low, high = [], []
     for (x, y, z), is_seen in ends:
         inv_z = 1.0 / jnp.maximum(z, 0.5 * near)
         at = jnp.stack([(fx * x + skew * y) * inv_z + cx, fy * y * inv_z + cy])
-        least, most = (
-            jnp.where(is_seen[None, :], at, end) for end in (jnp.inf, -jnp.inf)
-        )
-        low = least if low is None else jnp.minimum(low, least)
-        high = most if high is None else jnp.maximum(high, most)
-    return lax.optimization_barrier((low, high))
-
-
-def _list_blocks(blocks: Array) -> tuple[Array, Array, Array]:
-    """Packs the triangles that have blocks, and numbers their blocks.
-
-    The triangles stand in a table of LANES rows, and sums run down all its columns at
-    once, which is many times faster than one long running sum.
-
-    Returns:
-      Triangles, their first blocks, both padded by BATCH, and the number of blocks.
-    """
-    num, columns = len(blocks), -(-len(blocks) // LANES)
-    table = jnp.zeros(columns * LANES, jnp.int32).at[:num].set(blocks)
-    table = table.reshape(LANES, columns)
-
-    def add(total: Array, row: Array) -> tuple[Array, Array]:
-        return total + jnp.stack([row > 0, row]).astype(jnp.int32), total
-
-    total, before = lax.scan(add, jnp.zeros((2, columns), jnp.int32), table)
-    place, first = (before + (jnp.cumsum(total, 1) - total)[None]).swapaxes(0, 1)
-    place = jnp.where(table > 0, place, num + BATCH).reshape(-1)[:num]
-    num_blocks = total[1].sum()
-    order = jnp.zeros(num + BATCH, jnp.int32)
-    order = order.at[place].set(jnp.arange(num), mode="drop")
-    firsts = jnp.full(num + BATCH, num_blocks)
-    firsts = firsts.at[place].set(first.reshape(-1)[:num], mode="drop")
-    return order, firsts, num_blocks
+        low.append(jnp.where(is_seen[None, :], at, jnp.inf))
+        high.append(jnp.where(is_seen[None, :], at, -jnp.inf))
+    return functools.reduce(jnp.minimum, low), functools.reduce(jnp.maximum, high)
 
 
 def draw(
@@ -203,25 +217,25 @@ def draw(
         u = jnp.minimum(plan.origin[0][face] + BLOCK * (nth % across), width - cols)
         v = jnp.minimum(plan.origin[1][face] + BLOCK * (nth // across), height - rows)
         forms = forms_over_z(corners_of(plan.points, plan.faces, face))
-        forms = lax.optimization_barrier(forms)
 
         def test() -> tuple[Array, Array]:
-            each = jax.tree.map(
-                lambda a: a[None, None, :], (forms, is_used, face, u, v)
+            # Axes: rows and columns of the block, blocks.
+            shown, used, owner = jax.tree.map(
+                lambda a: a[None, None, :], (forms, is_used, face)
             )
-            forms_, used_, face_, u_, v_ = each
-            x = u_ + jnp.arange(cols)[None, :, None]
-            y = v_ + jnp.arange(rows)[:, None, None]
-            inv_z = jnp.where(used_, _covered(plan, forms_, x, y), 0.0)
+            x = u[None, None, :] + jnp.arange(cols)[None, :, None]
+            y = v[None, None, :] + jnp.arange(rows)[:, None, None]
+            inv_z = jnp.where(used, _covered(plan, shown, x, y), 0.0)
             pixel = y * width + x
-            return layer(face_) * (height * width) + pixel, value(face_, pixel, inv_z)
+            place = layer(owner) * (height * width) + pixel
+            return place, value(owner, pixel, inv_z)
 
         def skip() -> tuple[Array, Array]:
             shape = (rows, cols, BATCH)
             return jnp.zeros(shape, jnp.int32), jnp.zeros(shape, flat.dtype)
 
-        # The branch and the barrier are there to keep XLA from computing, again for
-        # each pixel that it scatters, what they hold: 3 times as fast on a CPU.
+        # The branch is there to keep XLA from computing, again for each pixel that it
+        # scatters, what goes in and what comes out: 3 times as fast on a CPU.
         pixel, values = lax.cond(is_used[0], test, skip)
         pixel, values = pixel.reshape(-1), values.reshape(-1)
         return at[-1], flat.at[pixel].max(values, mode="promise_in_bounds")
