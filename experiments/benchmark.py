@@ -34,7 +34,6 @@ ROWS = {
     "online": dict(mode="online"),
     "online, exact": dict(mode="online", solver="exact"),
     "online, lag 4": dict(mode="lagged"),
-    "offline": dict(mode="offline"),
 }
 COLUMNS = ("HOTA", "DetA", "AssA", "IDF1", "IDSW")
 

@@ -16,15 +16,13 @@ from egojax.types import Clip
 def run(arguments: Arguments) -> int:
     """Does what the arguments say; returns the exit code (0 or 3)."""
     config = arguments.config
+    task = tasks.make(config, arguments.mode, arguments.workdir)
+    _check_stages(arguments.only, task)
     folder = RunFolder(arguments.workdir, config.to_dict())
-    task = tasks.make(config, arguments.mode, folder.path)
     if arguments.mode == "view":
         from egojax.apps import view
 
         return view.main(task, folder, config.view.host, config.view.port)
-    if arguments.mode == "train":
-        _train(task, config, folder)
-    _check_stages(arguments.only, task)
     index, count = arguments.shard
     names = list(task.clips)[index::count]
     problems = [p for name in names for p in _run_clip(task, name, folder, arguments)]
@@ -113,7 +111,3 @@ def _finish(task: Task, folder: RunFolder) -> None:
 def _announce(report: pathlib.Path) -> None:
     if report.exists():
         print(f"report: {report}")
-
-
-def _train(task: Task, config: Any, folder: RunFolder) -> None:
-    raise NotImplementedError

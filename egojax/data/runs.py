@@ -71,8 +71,10 @@ class RunFolder:
         """
         self.path = path
         file = path / "config.json"
-        if file.exists():
+        if file.exists() and any(path.glob("clips/*/done.json")):
             _check_same(path, arrays.read_json(file).get("config", {}), config)
+        elif file.exists():  # Nothing has come of that run: it is this one's now.
+            arrays.write_json(file, {"config": config, **describe_machine()})
         elif path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise UsageError(f"{path}: exists and is no run folder; name a new one")
         else:

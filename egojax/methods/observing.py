@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from egojax.data import observations
 from egojax.data.observations import ObservationChunk
 from egojax.data.stream import HostFrame, host_frames
 from egojax.errors import FrameError, UsageError
@@ -186,16 +187,16 @@ def _align(
 
 def columns(rows: list[tuple[int, FrameObservations]]) -> dict[str, np.ndarray]:
     """Observations of frames, one below the other, with their `frame_idx`."""
-    if not rows:
-        empty = lifting.observe(
-            np.zeros((1, 1), np.int32), None, None, selection=Selection()
-        )
-        rows = [(0, empty)]
+    empty = lifting.observe(
+        np.zeros((1, 1), np.int32), None, None, selection=Selection()
+    )
+    counts = [len(found.segment_id) for _, found in rows]
     table = {
-        key: np.concatenate([getattr(found, key) for _, found in rows])
+        key: observations.stack(
+            [getattr(found, key) for _, found in rows or [(0, empty)]]
+        )
         for key in FrameObservations._fields
     }
-    counts = [len(found.segment_id) for _, found in rows]
     table["frame_idx"] = np.repeat([t for t, _ in rows], counts).astype(np.int32)
     return table
 
@@ -221,8 +222,7 @@ def static_renderer(clip: Clip, renderer: str) -> StaticDepth | None:
     if scene is None:
         return None
     if renderer == "embree":
-        traced = surface.EmbreeScene(scene)
-        return lambda c: through_lens(traced.depth(_without_lens(c)), c)
+        return surface.EmbreeScene(scene).depth
     vertices, faces = jnp.asarray(scene.vertices), jnp.asarray(scene.faces)
     draw = jax.jit(mesh.render_depth)
 

@@ -11,7 +11,7 @@ from egojax.methods.association import DEFAULT_WEIGHTS, Columns, Identities
 from egojax.methods.tracker import OFFICIAL, TrackerConfig
 from egojax.ops.association import CostWeights
 
-MODES = ("online", "lagged", "offline", "official")
+MODES = ("online", "lagged", "official")
 # Fields of the weights that a config may set by hand; None keeps the mode's own.
 FIELDS = tuple(f.name for f in dataclasses.fields(CostWeights))
 

@@ -30,6 +30,8 @@ ROWS = {"before": "2D ids", "after": "tracks", "bound": "true ids (the bound)"}
 
 def make(config: Any, mode: str, folder: pathlib.Path) -> Task:
     """Reads the config; see `configs/tracking.py` for what its fields mean."""
+    if mode == "train":
+        raise UsageError("--mode=train: tracking has nothing to learn yet")
     stages = {
         "observe": _observe,
         "track": _track,

@@ -81,6 +81,17 @@ def test_a_run_of_another_config_is_refused_by_its_first_difference(finished, ca
     assert "segments.min_pixels: there 40, here 41" in line
 
 
+def test_a_mistake_leaves_the_folder_to_the_next_command(tmp_path, capsys):
+    workdir = tmp_path / "run"
+    nowhere = f"--config.data.root={tmp_path}/nowhere"
+    assert launch(workdir, "--config.data.name=folder", nowhere) == 2
+    assert "no such file or folder" in capsys.readouterr().err
+    (tmp_path / "empty").mkdir()
+    empty = f"--config.data.root={tmp_path}/empty"
+    assert launch(workdir, "--config.data.name=folder", empty) == 2
+    assert launch(workdir, "--config.world.num_frames=2") == 0
+
+
 def test_a_folder_that_is_no_run_is_left_alone(tmp_path, capsys):
     (tmp_path / "precious.txt").write_text("x")
     assert launch(tmp_path) == 2
