@@ -4,6 +4,7 @@ import pathlib
 from typing import Any
 
 from egojax import tasks
+from egojax.apps import show
 from egojax.apps.cli import Arguments
 from egojax.apps.progress import ProgressLine
 from egojax.data import arrays
@@ -17,6 +18,8 @@ def run(arguments: Arguments) -> int:
     """Does what the arguments say; returns the exit code (0 or 3)."""
     config = arguments.config
     task = tasks.make(config, arguments.mode, arguments.workdir)
+    if arguments.mode == "predict":
+        task = task._replace(stages=(*task.stages, show.stage(config)))
     _check_stages(arguments.only, task)
     folder = RunFolder(arguments.workdir, config.to_dict())
     if arguments.mode == "view":

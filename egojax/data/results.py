@@ -162,6 +162,23 @@ def read_scores(folder: pathlib.Path) -> dict[str, dict[str, Any]]:
     return out
 
 
+def read_numbers(folder: pathlib.Path) -> dict[str, dict[str, Any]]:
+    """The numbers of each naming, as written; empty if nothing is scored."""
+    path = folder / "scores.json"
+    return arrays.read_json(path)["names"] if path.exists() else {}
+
+
+def write_true_ids(folder: pathlib.Path, ids: np.ndarray) -> None:
+    """The true object of each row of the table, beside the scores."""
+    arrays.write_npz(folder / "true_ids.npz", {"true_id": ids})
+
+
+def read_true_ids(folder: pathlib.Path) -> np.ndarray | None:
+    """See `write_true_ids`; None where the truth is not known."""
+    path = folder / "true_ids.npz"
+    return arrays.read_npz(path)["true_id"] if path.exists() else None
+
+
 def read_geometry(folder: pathlib.Path) -> dict[str, float]:
     """Numbers of depth and lifting; empty if there are none."""
     path = folder / "scores.json"

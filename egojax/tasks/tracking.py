@@ -209,6 +209,7 @@ def _score(
     geometry = evaluation.lifting_errors(frames, table, best, clip.metric_scale)
     if config.eval.depth:
         geometry |= _depth_scores(config, clip, folder)
+    results.write_true_ids(folder.path, best)
     results.write_scores(folder.path, scores, geometry)
     if config.show.official and (folder.path / "official").is_dir():
         results.write_hota(folder.path / "official" / "hota.json", scores["after"])

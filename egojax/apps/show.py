@@ -1,0 +1,48 @@
+"""The last stage of a run: what a person looks at."""
+
+import functools
+from typing import Any
+
+from egojax.apps import report, viz
+from egojax.data import results
+from egojax.data.runs import ClipFolder
+from egojax.task import Progress, Stage
+from egojax.types import Clip, SkippedFrame
+
+
+def stage(config: Any) -> Stage:
+    """Writes overlay.mp4 and report.html, as `config.show` asks."""
+    return Stage("show", functools.partial(_show, config))
+
+
+def _show(
+    config: Any, clip: Clip, folder: ClipFolder, progress: Progress
+) -> list[SkippedFrame]:
+    table = results.read_table(folder.path / "tracks.npz")
+    skipped: list[SkippedFrame] = []
+    if config.show.overlay and clip.frames is not None:
+        path = folder.path / "overlay.mp4"
+        skipped = viz.write_overlay(path, clip, table, progress=progress)
+    if config.show.report:
+        numbers = results.read_numbers(folder.path)
+        report.write_report(
+            folder.path / "report.html",
+            clip=clip,
+            table=table,
+            scores=numbers,
+            true_ids=results.read_true_ids(folder.path),
+            skipped=_all_skipped(clip, folder),
+            config=config.to_dict(),
+        )
+    return skipped
+
+
+def _all_skipped(clip: Clip, folder: ClipFolder) -> list[tuple[str, SkippedFrame]]:
+    """Frames that earlier stages left out, with the stage."""
+    position = {name: t for t, name in enumerate(clip.frame_ids)}
+    rows = []
+    for name in ("observe", "labels"):
+        for row in (folder.done(name) or {}).get("skipped", []):
+            frame = SkippedFrame(position[row["frame"]], row["reason"])
+            rows.append((name, frame))
+    return rows
