@@ -43,18 +43,10 @@ def test_the_viewer_answers(server):
 def test_a_browser_draws_the_scene(server, tmp_path):
     picture = tmp_path / "view.png"
     flags = [
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--use-angle=swiftshader",
-        "--enable-unsafe-swiftshader",
-        "--disable-quic",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        "--window-size=800,600",
-        "--virtual-time-budget=15000",
+        *("--headless", "--no-sandbox", "--disable-gpu", "--use-angle=swiftshader"),
+        *("--enable-unsafe-swiftshader", "--disable-quic", "--no-first-run"),
+        *("--disable-background-networking", "--disable-component-update"),
+        *("--disable-sync", "--window-size=800,600", "--virtual-time-budget=15000"),
     ]
     url = f"http://127.0.0.1:{server.get_port()}"
     subprocess.run(
