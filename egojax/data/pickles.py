@@ -2,7 +2,8 @@
 
 A pickle names the functions that rebuild its objects. Here each of the few names that
 arrays and plain containers need leads to code of this module, any other is refused; so
-a hostile file can neither call a function nor reach NumPy's own state parsers.
+a hostile file can neither call a function nor reach NumPy's own state parsers. The
+memory that a file takes is bounded by its size.
 """
 
 import io
@@ -11,13 +12,13 @@ import pathlib
 import pickle
 import zipfile
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
+from egojax.data.arrays import first_line, members_of, npy_header, read_bytes
 from egojax.errors import UsageError
 
-MAX_BYTES = 1 << 31  # Of one array: a file of a few bytes may announce any shape.
 STORAGES = {
     "DoubleStorage": "<f8",
     "FloatStorage": "<f4",
@@ -39,16 +40,12 @@ def read_npy_dict(path: pathlib.Path | str) -> dict[Any, Any]:
         arrays, numbers, texts and plain containers.
     """
     path = pathlib.Path(path)
-    data = _read_bytes(path)
-    if not data.startswith(b"\x93NUMPY"):
-        raise UsageError(f"{path}: not an npy file")
+    data = read_bytes(path)
+    file = io.BytesIO(data)
     try:
-        file = io.BytesIO(data)
-        major, _ = np.lib.format.read_magic(file)
-        head = "read_array_header_1_0" if major == 1 else "read_array_header_2_0"
-        shape, _, dtype = getattr(np.lib.format, head)(file)
+        shape, dtype = npy_header(file, len(data))
     except ValueError as err:
-        raise UsageError(f"{path}: not a readable npy file ({_line(err)})") from None
+        raise UsageError(f"{path}: not a readable npy file ({err})") from None
     if shape != () or not dtype.hasobject:
         raise UsageError(f"{path}: {dtype} of shape {shape}; expected one dictionary")
     found = _load(path, data[file.tell() :])
@@ -67,45 +64,31 @@ def read_pt(path: pathlib.Path | str) -> Any:
         numbers, texts and plain containers.
     """
     path = pathlib.Path(path)
-    data = _read_bytes(path)
+    data = read_bytes(path)
     if not data.startswith(b"PK"):
         return _load(path, data)
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            names = [n for n in archive.namelist() if n.endswith("/data.pkl")]
-            if len(names) != 1:
-                raise UsageError(f"{path}: no data.pkl in it; not a .pt file")
-            stem = names[0].removesuffix("data.pkl")
-            sizes = {i.filename: i.file_size for i in archive.infolist()}
-            if sum(sizes.values()) > MAX_BYTES:
-                raise UsageError(f"{path}: announces {sum(sizes.values())} bytes")
-
-            def storage(key: str) -> bytes:
-                return archive.read(f"{stem}data/{key}")
-
-            return _load(path, archive.read(names[0]), storage)
-    except (zipfile.BadZipFile, KeyError, EOFError, NotImplementedError) as err:
-        raise UsageError(f"{path}: not a readable .pt file ({_line(err)})") from None
-
-
-def _read_bytes(path: pathlib.Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as err:
-        raise UsageError(f"{path}: cannot be read: {err.strerror}") from None
+        archive = zipfile.ZipFile(io.BytesIO(data))
+        names = [name for name in members_of(archive) if name.endswith("/data.pkl")]
+        if len(names) != 1:
+            raise ValueError("no data.pkl in it")
+        pickled = archive.read(names[0])
+    except Exception as err:  # Every way in which a damaged archive fails.
+        raise UsageError(
+            f"{path}: not a readable .pt file ({first_line(err)})"
+        ) from None
+    stem = names[0].removesuffix("data.pkl")
+    with archive:
+        return _load(path, pickled, lambda key: archive.read(f"{stem}data/{key}"))
 
 
 def _load(
     path: pathlib.Path, data: bytes, storage: Callable[[str], bytes] | None = None
 ) -> Any:
     try:
-        return _plain(_Unpickler(data, storage).load())
+        return _plain(_Unpickler(data, storage).load(), {})
     except Exception as err:  # A damaged pickle fails in every way that Python has.
-        raise UsageError(f"{path}: not a readable pickle ({_line(err)})") from None
-
-
-def _line(err: Exception) -> str:
-    return str(err).splitlines()[0][:160] if str(err) else type(err).__name__
+        raise UsageError(f"{path}: not a readable pickle ({first_line(err)})") from None
 
 
 # --------------------------------------------------------------------- stand-ins
@@ -128,13 +111,19 @@ class _Dtype:
         if self.name == "O":
             if len(data) != count:
                 raise ValueError(f"{len(data)} objects for the shape {shape}")
-            out = np.empty(count, object)
-            out[:] = [_plain(item) for item in data]
-            return out.reshape(shape)
+            return _objects(data).reshape(shape)
         dtype = np.dtype(self.order + self.name)
         if min(shape, default=0) < 0 or count * dtype.itemsize != len(data):
             raise ValueError(f"{len(data)} bytes for the shape {shape} of {dtype}")
         return np.frombuffer(data, dtype).astype(dtype.newbyteorder("="))
+
+
+def _objects(items: Any) -> np.ndarray:
+    """A flat array of objects, whatever they are: NumPy would stack arrays."""
+    out = np.empty(len(items), object)
+    for i, item in enumerate(items):
+        out[i] = item
+    return out
 
 
 class _Array:
@@ -168,13 +157,11 @@ def _tensor(
     last = offset + sum((n - 1) * s for n, s in zip(size, stride, strict=True))
     if 0 in size:
         return np.zeros(size, storage.dtype)
-    if min((offset, *size, *stride)) < 0 or last >= len(storage):
+    inside = min((offset, *size, *stride)) >= 0 and last < len(storage)
+    if not inside or math.prod(size) > len(storage):
         raise ValueError(f"a tensor of shape {tuple(size)} beyond its storage")
-    if math.prod(size) * storage.itemsize > MAX_BYTES:
-        raise ValueError(f"a tensor of shape {tuple(size)} is too large")
     steps = [s * storage.itemsize for s in stride]
-    view = np.lib.stride_tricks.as_strided(storage[offset:], size, steps)
-    return np.array(view)
+    return np.lib.stride_tricks.as_strided(storage[offset:], size, steps)
 
 
 ALLOWED: dict[tuple[str, str], Any] = {
@@ -186,6 +173,8 @@ ALLOWED: dict[tuple[str, str], Any] = {
     ("builtins", "frozenset"): frozenset,
     ("__builtin__", "set"): set,
     ("torch._utils", "_rebuild_tensor_v2"): _tensor,
+    ("torch._utils", "_rebuild_parameter"): lambda tensor, *_: tensor,
+    ("torch", "Size"): tuple,
     ("collections", "defaultdict"): lambda *_: {},
     **{("torch", name): _Storage(name) for name in STORAGES},
     **{
@@ -199,10 +188,21 @@ ALLOWED: dict[tuple[str, str], Any] = {
 }
 
 
-class _Unpickler(pickle.Unpickler):
+# Opcodes that such files do not have, and that reserve memory or reach past the file.
+REFUSED = (pickle.BYTEARRAY8, pickle.NEXT_BUFFER, pickle.READONLY_BUFFER)
+REFUSED += (pickle.EXT1, pickle.EXT2, pickle.EXT4)
+
+
+class _Unpickler(pickle._Unpickler):
+    """The unpickler that is written in Python: its memo grows with what it holds.
+
+    The one in C keeps a table up to the largest index that the file names.
+    """
+
     def __init__(self, data: bytes, storage: Callable[[str], bytes] | None):
         super().__init__(io.BytesIO(data))
         self._storage = storage
+        self._loaded: dict[str, bytes] = {}
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in ALLOWED:
@@ -213,21 +213,59 @@ class _Unpickler(pickle.Unpickler):
         kind, storage, key, _, count = pid
         if kind != "storage" or self._storage is None:
             raise ValueError("a reference to something outside the file")
-        data = self._storage(key)
-        dtype = np.dtype(STORAGES[storage])
+        if key not in self._loaded:
+            self._loaded[key] = self._storage(key)
+        data, dtype = self._loaded[key], np.dtype(STORAGES[storage])
         if len(data) != count * dtype.itemsize:
             raise ValueError(f"storage {key}: {len(data)} bytes for {count} {dtype}")
         return np.frombuffer(data, dtype)
 
+    def load_state(self) -> None:
+        """Hands an object its state; nothing but our stand-ins can be changed by it."""
+        stack: list[Any] = self.stack  # pyrefly: ignore[missing-attribute]
+        state, target = stack.pop(), stack[-1]
+        if isinstance(target, _Array | _Dtype):
+            target.__setstate__(state)
+        elif not isinstance(target, dict):  # torch's versions of modules: not needed.
+            raise ValueError(f"a state for {type(target).__name__}")
 
-def _plain(value: Any) -> Any:
-    """The value with arrays in place of their stand-ins."""
+    def refuse(self) -> None:
+        raise ValueError("an opcode that is refused")
+
+    dispatch: ClassVar[dict[int, Any]] = {
+        **pickle._Unpickler.dispatch,
+        pickle.BUILD[0]: load_state,
+        **dict.fromkeys((opcode[0] for opcode in REFUSED), refuse),
+    }
+
+
+def _plain(value: Any, done: dict[int, Any]) -> Any:
+    """The value with arrays in place of their stand-ins.
+
+    Args:
+      done: By identity, what was made of the containers so far: a few bytes may name
+        one of them any number of times.
+    """
+    if id(value) in done:
+        return done[id(value)]
     if isinstance(value, _Array):
         if value.value is None:
             raise ValueError("an array without values")
-        return value.value
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_plain(item) for item in value)
-    return value
+        found: Any = value.value
+        if found.dtype == object:
+            items = [_plain(item, done) for item in found.flat]
+            found = _objects(items).reshape(found.shape)
+    elif isinstance(value, dict):
+        found = {_plain(k, done): _plain(item, done) for k, item in value.items()}
+    elif isinstance(value, list | tuple):
+        found = type(value)(_plain(item, done) for item in value)
+    elif isinstance(value, PLAIN) and not isinstance(value, _Storage):
+        return value
+    else:
+        raise ValueError(f"a {type(value).__name__} in it")
+    done[id(value)] = found
+    return found
+
+
+PLAIN = (str, bytes, bool, int, float, complex, set, frozenset, type(None))
+PLAIN += (np.generic, np.ndarray)
