@@ -29,11 +29,21 @@ def read_bytes(path: pathlib.Path | str) -> bytes:
     Raises:
       UsageError: missing, no regular file, or unreadable.
     """
+    with open_file(path) as file:
+        return file.read()
+
+
+def open_file(path: pathlib.Path | str) -> IO[bytes]:
+    """Opens a regular file for reading.
+
+    Raises:
+      UsageError: as `read_bytes`.
+    """
     path = pathlib.Path(path)
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise UsageError(f"{path}: not a regular file")
-        return path.read_bytes()
+        return path.open("rb")
     except (OSError, ValueError) as err:  # ValueError: a NUL in the name.
         reason = getattr(err, "strerror", None) or first_line(err)
         raise UsageError(f"{path}: cannot be read: {reason}") from None

@@ -1,14 +1,19 @@
 """COLMAP's sparse models, text and binary: cameras, images, points.
 
 Quaternions are (w, x, y, z) and world to camera, as the files have them. The 2D points
-of images and the tracks of points are skipped when reading and written empty.
+of images and the tracks of points are skipped when reading and written empty: binary
+files are mapped, so that a model of a long video costs no memory for them.
 """
 
+import contextlib
 import dataclasses
 import math
+import mmap
+import os
 import pathlib
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -16,22 +21,17 @@ from egojax.data import arrays
 from egojax.data.csv_tables import raise_all
 from egojax.errors import UsageError
 from egojax.ops import camera as camera_ops
+from egojax.ops.lens import LENSES
 from egojax.types import Camera, Clip
 
-MODELS = {
-    0: ("SIMPLE_PINHOLE", 3),
-    1: ("PINHOLE", 4),
-    2: ("SIMPLE_RADIAL", 4),
-    3: ("RADIAL", 5),
-    4: ("OPENCV", 8),
-    5: ("OPENCV_FISHEYE", 8),
-    6: ("FULL_OPENCV", 12),
-    7: ("FOV", 5),
-    8: ("SIMPLE_RADIAL_FISHEYE", 4),
-    9: ("RADIAL_FISHEYE", 5),
-    10: ("THIN_PRISM_FISHEYE", 12),
-}
-NUMBERS = {name: number for number, (name, _) in MODELS.items()}
+# COLMAP's numbers of its camera models are their places here.
+MODELS = (
+    *("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV"),
+    *("OPENCV_FISHEYE", "FULL_OPENCV", "FOV", "SIMPLE_RADIAL_FISHEYE"),
+    *("RADIAL_FISHEYE", "THIN_PRISM_FISHEYE", "RAD_TAN_THIN_PRISM_FISHEYE"),
+    *("SIMPLE_DIVISION", "DIVISION", "SIMPLE_FISHEYE", "FISHEYE", "EUCM"),
+)
+MAX_SIDE = 1 << 16  # Pixels; a larger image is a damaged file.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +60,7 @@ class ColmapModel:
     images: Mapping[str, ColmapImage]  # By name, in order of name.
     points: np.ndarray  # float64 (P, 3), world units.
     colors: np.ndarray  # uint8 (P, 3)
+    errors: np.ndarray | None = None  # float64 (P,), of re-projection, in pixels.
 
 
 def read_model(folder: pathlib.Path | str) -> ColmapModel:
@@ -81,22 +82,20 @@ def read_model(folder: pathlib.Path | str) -> ColmapModel:
     paths = [folder / f"{n}{suffix}" for n in ("cameras", "images", "points3D")]
     cameras = _read(paths[0], readers[0])
     rows = _read(paths[1], readers[1])
-    points, colors = np.zeros((0, 3)), np.zeros((0, 3), np.uint8)
-    if paths[2].is_file():
-        found = _read(paths[2], readers[2])
-        points = np.array([p for p, _ in found], np.float64).reshape(-1, 3)
-        colors = np.array([c for _, c in found]).reshape(-1, 3).astype(np.uint8)
-    problems = _check(paths, cameras, rows, points)
-    raise_all(folder, problems)
-    return ColmapModel(dict(cameras), dict(sorted(rows)), points, colors)
+    found = _read(paths[2], readers[2]) if os.path.lexists(paths[2]) else []
+    table = np.array(found, np.float64).reshape(-1, 7)
+    raise_all(folder, _check(paths, cameras, rows, table[:, :3]))
+    return ColmapModel(
+        cameras=dict(cameras),
+        images=dict(sorted(rows)),
+        points=table[:, :3],
+        colors=table[:, 3:6].astype(np.uint8),
+        errors=table[:, 6],
+    )
 
 
 def cameras_by_name(model: ColmapModel) -> dict[str, Camera]:
-    """Cameras by name of image.
-
-    Raises:
-      UsageError: a camera model that egojax does not know.
-    """
+    """Cameras by name of image."""
     return {name: _camera(model, image) for name, image in model.images.items()}
 
 
@@ -119,49 +118,72 @@ def write_model(
         (n, *i.quaternion, *i.translation, i.camera_id, f"{name}\n")
         for n, (name, i) in enumerate(model.images.items(), 1)
     ]
-    rows = zip(model.points.tolist(), model.colors.tolist(), strict=True)
-    points = [(n, *xyz, *rgb, 0.0) for n, (xyz, rgb) in enumerate(rows, 1)]
+    points = [(n, *xyz, *rgb, e) for n, (xyz, rgb, e) in enumerate(_points(model), 1)]
     for name, table in (("cameras", cameras), ("images", images), ("points3D", points)):
         lines = [" ".join(map(str, row)) for row in table]
         arrays.write_text(folder / f"{name}.txt", "\n".join(lines) + "\n")
 
 
 def from_clip(clip: Clip) -> ColmapModel:
-    """The model of a clip whose cameras share one lens, as one OPENCV camera.
+    """The model of a clip; frames become FRAME.jpg.
 
     Raises:
-      UsageError: no pose, or a lens other than "pinhole" and "opencv".
+      UsageError: no frame has a pose, or a camera that no COLMAP model describes.
     """
     from scipy.spatial.transform import Rotation
 
-    rows = list(clip.camera) if clip.camera is not None else []
-    known = {n: c for n, c in zip(clip.frame_ids, rows, strict=True) if c is not None}
-    first = next(iter(known.values()), None)
-    if first is None or first.lens not in ("pinhole", "opencv"):
-        raise UsageError(f"{clip.name}: no poses with a pinhole or opencv lens")
-    k = np.asarray(first.intrinsics, np.float64)
-    lens = np.zeros(4) if first.distortion is None else np.asarray(first.distortion)
-    params = (k[0, 0], k[1, 1], k[0, 2], k[1, 2], *lens.tolist())
+    cameras: dict[ColmapCamera, int] = {}
     images = {}
-    for name, camera in known.items():
+    for name, camera in zip(clip.frame_ids, clip.camera or (), strict=False):
+        if camera is None:
+            continue
+        try:
+            lens = camera_from(camera)
+        except ValueError as err:
+            raise UsageError(f"{clip.name}: frame {name}: {err}") from None
         w2c = np.asarray(camera.w2c, np.float64)
         turn = np.roll(Rotation.from_matrix(w2c[:3, :3]).as_quat(), 1).tolist()
+        number = cameras.setdefault(lens, len(cameras) + 1)
         shift = tuple(w2c[:3, 3].tolist())
-        images[f"{name}.jpg"] = ColmapImage(1, tuple(turn), shift)
+        images[f"{name}.jpg"] = ColmapImage(number, tuple(turn), shift)
+    if not images:
+        raise UsageError(f"{clip.name}: no frame has a pose")
     points = np.zeros((0, 3)) if clip.points is None else clip.points
     colors = np.full((len(points), 3), 128, np.uint8)
-    camera = ColmapCamera("OPENCV", clip.size_hw, tuple(map(float, params)))
-    return ColmapModel({1: camera}, images, points, colors)
+    by_number = {number: camera for camera, number in cameras.items()}
+    return ColmapModel(by_number, images, points, colors)
+
+
+def camera_from(camera: Camera) -> ColmapCamera:
+    """The smallest COLMAP model with two focal lengths, from OPENCV on, that fits.
+
+    Raises:
+      ValueError: no model has these coefficients, or the pixels are skewed.
+    """
+    k = np.asarray(camera.intrinsics, np.float64)
+    lens = "opencv" if camera.lens == "pinhole" else camera.lens
+    given = () if camera.distortion is None else np.asarray(camera.distortion, float)
+    known = dict(zip(LENSES[camera.lens], map(float, given), strict=True))
+    for model, (name, num_focal, order) in camera_ops.COLMAP_MODELS.items():
+        rest = [value for key, value in known.items() if key not in order]
+        if name == lens and num_focal == 2 and not any(rest) and k[0, 1] == 0:
+            params = (k[0, 0], k[1, 1], k[0, 2], k[1, 2])
+            values = (*map(float, params), *(known.get(key, 0.0) for key in order))
+            return ColmapCamera(model, camera.size_hw, values)
+    raise ValueError(f"COLMAP has no camera for the lens {camera.lens} of {k.tolist()}")
 
 
 def _camera(model: ColmapModel, image: ColmapImage) -> Camera:
     found = model.cameras[image.camera_id]
-    try:
-        return camera_ops.camera_from_colmap(
-            found.model, found.params, found.size_hw, pose(image)
-        )
-    except ValueError as err:
-        raise UsageError(f"camera {image.camera_id}: {err}") from None
+    return camera_ops.camera_from_colmap(
+        found.model, found.params, found.size_hw, pose(image)
+    )
+
+
+def _points(model: ColmapModel) -> Iterator[tuple[list[float], list[int], float]]:
+    errors = np.zeros(len(model.points)) if model.errors is None else model.errors
+    columns = (model.points.tolist(), model.colors.tolist(), errors.tolist())
+    return zip(*columns, strict=True)
 
 
 def pose(image: ColmapImage) -> np.ndarray:
@@ -190,15 +212,21 @@ def _check(
     for key, camera in cameras:
         if not np.isfinite(camera.params).all() or camera.params[0] <= 0:
             problems.append(f"{paths[0]}: camera {key}: parameters {camera.params}")
-        if min(camera.size_hw) < 1:
-            problems.append(f"{paths[0]}: camera {key}: no pixels")
+        height, width = camera.size_hw
+        if not 1 <= min(height, width) <= max(height, width) <= MAX_SIDE:
+            problems.append(f"{paths[0]}: camera {key}: {width} x {height} pixels")
     if not rows:
         problems.append(f"{paths[1]}: no registered image")
     seen: set[str] = set()
     for name, image in rows:
-        if name in seen:
-            problems.append(f"{paths[1]}: {name} is there twice")
-        seen.add(name)
+        try:
+            frame = arrays.frame_name(name)
+        except ValueError as err:
+            problems.append(f"{paths[1]}: {err}")
+            continue
+        if frame in seen:
+            problems.append(f"{paths[1]}: two images are named {frame}")
+        seen.add(frame)
         if image.camera_id not in known:
             problems.append(f"{paths[1]}: {name}: no camera {image.camera_id}")
         length = math.sqrt(sum(q * q for q in image.quaternion))
@@ -210,15 +238,32 @@ def _check(
     return problems
 
 
-def _read(path: pathlib.Path, parse: Callable[[bytes], list]) -> list:
+class _BadLines(ValueError):
+    """What is wrong with a text file, a line for each of its lines."""
+
+
+def _read(path: pathlib.Path, parse: Callable[[Any], list]) -> list:
     try:
-        return parse(path.read_bytes())
-    except OSError as err:
-        raise UsageError(f"{path}: cannot be read: {err.strerror}") from None
+        with _mapped(path) as data:
+            return parse(data)
     except UnicodeDecodeError:
         raise UsageError(f"{path}: text that is not UTF-8") from None
-    except (struct.error, ValueError, IndexError) as err:
+    except _BadLines as err:
+        raise_all(path, [f"{path}:{line}" for line in err.args])
+        raise
+    except (struct.error, ValueError) as err:
         raise UsageError(f"{path}: truncated or malformed ({err})") from None
+
+
+@contextlib.contextmanager
+def _mapped(path: pathlib.Path) -> Iterator[Any]:
+    """The bytes of a file, in memory only where they are looked at."""
+    with arrays.open_file(path) as file:
+        if not path.stat().st_size:
+            yield b""
+            return
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            yield data
 
 
 # -------------------------------------------------------------------------- binary
@@ -227,7 +272,7 @@ def _read(path: pathlib.Path, parse: Callable[[bytes], list]) -> list:
 class _Bytes:
     """Takes values off the front; `struct.error` where there are too few."""
 
-    def __init__(self, data: bytes):
+    def __init__(self, data: Any):
         self._data, self._at = data, 0
 
     def take(self, form: str) -> tuple:
@@ -248,24 +293,31 @@ class _Bytes:
             raise ValueError("ends within a row")
 
     def name(self) -> str:
-        end = self._data.index(b"\0", self._at)
+        end = self._data.find(b"\0", self._at)
+        if end < 0:
+            raise ValueError("ends within a name")
         text = self._data[self._at : end].decode()
         self._at = end + 1
         return text
 
 
-def _binary_cameras(data: bytes) -> list[tuple[int, ColmapCamera]]:
+def _binary_cameras(data: Any) -> list[tuple[int, ColmapCamera]]:
     file, out = _Bytes(data), []
     for _ in range(file.count(48)):
         key, number, width, height = file.take("iiQQ")
-        if number not in MODELS:
+        if not 0 <= number < len(MODELS):
             raise ValueError(f"camera {key}: unknown model {number}")
-        name, count = MODELS[number]
-        out.append((key, ColmapCamera(name, (height, width), file.take(f"{count}d"))))
+        params = file.take(f"{_num_params(MODELS[number])}d")
+        out.append((key, ColmapCamera(MODELS[number], (height, width), params)))
     return out
 
 
-def _binary_images(data: bytes) -> list[tuple[str, ColmapImage]]:
+def _num_params(model: str) -> int:
+    _, num_focal, coefficients = camera_ops.COLMAP_MODELS[model]
+    return num_focal + 2 + len(coefficients)
+
+
+def _binary_images(data: Any) -> list[tuple[str, ColmapImage]]:
     file, out = _Bytes(data), []
     for _ in range(file.count(73)):
         values = file.take("i7di")
@@ -275,12 +327,12 @@ def _binary_images(data: bytes) -> list[tuple[str, ColmapImage]]:
     return out
 
 
-def _binary_points(data: bytes) -> list[tuple[tuple, tuple]]:
+def _binary_points(data: Any) -> list[tuple]:
+    """Rows of x, y, z, r, g, b, error."""
     file, out = _Bytes(data), []
     for _ in range(file.count(51)):
-        values = file.take("Q3d3Bd")
+        out.append(file.take("Q3d3Bd")[1:])
         file.skip(8 * file.count(8))
-        out.append((values[1:4], values[4:7]))
     return out
 
 
@@ -288,7 +340,7 @@ def _pack_cameras(model: ColmapModel) -> bytes:
     out = struct.pack("<Q", len(model.cameras))
     for key, c in model.cameras.items():
         height, width = c.size_hw
-        out += struct.pack("<iiQQ", key, NUMBERS[c.model], width, height)
+        out += struct.pack("<iiQQ", key, MODELS.index(c.model), width, height)
         out += struct.pack(f"<{len(c.params)}d", *c.params)
     return out
 
@@ -305,8 +357,8 @@ def _pack_images(model: ColmapModel) -> bytes:
 
 def _pack_points(model: ColmapModel) -> bytes:
     rows = [
-        struct.pack("<Q3d3BdQ", n, *xyz, *rgb, 0.0, 0)
-        for n, (xyz, rgb) in enumerate(zip(model.points, model.colors, strict=True), 1)
+        struct.pack("<Q3d3BdQ", n, *xyz, *rgb, error, 0)
+        for n, (xyz, rgb, error) in enumerate(_points(model), 1)
     ]
     return struct.pack("<Q", len(rows)) + b"".join(rows)
 
@@ -314,46 +366,64 @@ def _pack_points(model: ColmapModel) -> bytes:
 # ---------------------------------------------------------------------------- text
 
 
-def _lines(data: bytes) -> list[str]:
-    return [line for line in data.decode().splitlines() if not line.startswith("#")]
+def _lines(data: Any) -> list[tuple[int, str]]:
+    """The lines of a file that are no comments, with their numbers."""
+    lines = enumerate(bytes(data).decode().splitlines(), 1)
+    return [(n, line) for n, line in lines if not line.startswith("#")]
 
 
-def _text_cameras(data: bytes) -> list[tuple[int, ColmapCamera]]:
-    out = []
-    for line in filter(str.strip, _lines(data)):
-        key, name, width, height, *params = line.split()
-        if name not in NUMBERS:
-            raise ValueError(f"camera {key}: unknown model {name}")
-        if len(params) != MODELS[NUMBERS[name]][1]:
-            raise ValueError(f"camera {key}: {len(params)} parameters of {name}")
-        size_hw = (int(height), int(width))
-        out.append((int(key), ColmapCamera(name, size_hw, tuple(map(float, params)))))
-    return out
-
-
-def _text_images(data: bytes) -> list[tuple[str, ColmapImage]]:
-    out = []
-    for line in _lines(data)[::2]:  # Each second line is the image's 2D points.
+def _parse(lines: Sequence[tuple[int, str]], parse: Callable[[str], Any]) -> list:
+    """What `parse` makes of each line that is not empty."""
+    out, problems = [], []
+    for n, line in lines:
         if not line.strip():
             continue
-        _, *pose_words, camera_id, name = line.split(maxsplit=9)
-        values = tuple(map(float, pose_words))
-        if len(values) != 7:
-            raise ValueError(f"{name}: {len(values)} numbers of a pose")
-        image = ColmapImage(int(camera_id), values[:4], values[4:])
-        out.append((name.strip(), image))
+        try:
+            out.append(parse(line))
+        except (ValueError, IndexError) as err:
+            problems.append(f"{n}: {err}")
+    if problems:
+        raise _BadLines(*problems)
     return out
 
 
-def _text_points(data: bytes) -> list[tuple[tuple, tuple]]:
-    out = []
-    for line in filter(str.strip, _lines(data)):
-        words = line.split()
-        color = tuple(map(int, words[4:7]))
-        if len(color) != 3 or not 0 <= min(color) <= max(color) <= 255:
-            raise ValueError(f"point {words[0]}: expected 3 numbers and 3 colours")
-        out.append((tuple(map(float, words[1:4])), color))
-    return out
+def _text_cameras(data: Any) -> list[tuple[int, ColmapCamera]]:
+    return _parse(_lines(data), _text_camera)
+
+
+def _text_camera(line: str) -> tuple[int, ColmapCamera]:
+    key, name, width, height, *params = line.split()
+    if name not in MODELS:
+        raise ValueError(f"camera {key}: unknown model {name}")
+    if len(params) != _num_params(name):
+        raise ValueError(f"camera {key}: {len(params)} parameters of {name}")
+    size_hw = (int(height), int(width))
+    return int(key), ColmapCamera(name, size_hw, tuple(map(float, params)))
+
+
+def _text_images(data: Any) -> list[tuple[str, ColmapImage]]:
+    # Each second line is the image's 2D points.
+    return _parse(_lines(data)[::2], _text_image)
+
+
+def _text_image(line: str) -> tuple[str, ColmapImage]:
+    words = line.split(maxsplit=9)
+    if len(words) != 10:
+        raise ValueError(f"{len(words)} words; expected id, pose, camera, name")
+    values = tuple(map(float, words[1:8]))
+    return words[9].strip(), ColmapImage(int(words[8]), values[:4], values[4:])
+
+
+def _text_points(data: Any) -> list[tuple]:
+    return _parse(_lines(data), _text_point)
+
+
+def _text_point(line: str) -> tuple:
+    words = line.split()
+    color = tuple(map(int, words[4:7]))
+    if len(color) != 3 or not 0 <= min(color) <= max(color) <= 255:
+        raise ValueError(f"point {words[0]}: expected 3 numbers and 3 colours")
+    return (*map(float, words[1:4]), *color, float(words[7]))
 
 
 BINARY = (_binary_cameras, _binary_images, _binary_points)
