@@ -74,7 +74,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.lift = dict(mode="median", erode=2)  # median | centroid (published)
     config.features = dict(name="auto")  # auto | file | descriptor | none
     config.assoc = dict(
-        mode="online",  # online | lagged | official
+        mode="online",  # online | lagged | offline | official
         lag=4,  # Frames; only for "lagged".
         weights=placeholder(str),  # npz of learned weights (--mode=train writes it).
         category="vote",  # Of a track: vote | last (published).

@@ -34,6 +34,7 @@ ROWS = {
     "online": dict(mode="online"),
     "online, exact": dict(mode="online", solver="exact"),
     "online, lag 4": dict(mode="lagged"),
+    "offline": dict(mode="offline"),
 }
 COLUMNS = ("HOTA", "DetA", "AssA", "IDF1", "IDSW")
 
@@ -79,7 +80,7 @@ def run_clip(config, clip, rows: dict, folder: pathlib.Path) -> None:
     for row, changes in rows.items():
         one = config.copy_and_resolve_references()
         one.assoc.update(changes)
-        ids[row] = assoc_config.associate(columns, one).track_id
+        ids[row] = assoc_config.associate(columns, table.area, one).track_id
     ids["true ids"] = evaluation.true_ids(frames, table)
     scores = tracking.score_ids(config, clip, frames, table, ids)
     results.write_scores(folder, scores)

@@ -136,12 +136,37 @@ def cut_at(
     size = np.maximum(jumps.location, jumps.appearance)
     size = np.where(new_id, 0.0, size)
     peak = _is_peak(size, rows.segment_id, max(1, window // 2))
-    starts = new_id | gap | (peak & (size > threshold))
+    starts = new_id | gap
     for row in np.flatnonzero(peak & (size > 0.6 * threshold)):
         partner = _exchanged_with(rows, jumps, int(row), window)
         if partner is not None:
-            starts[[row, partner]] = True
+            starts[_divide(rows, jumps, partner, window // 2)] = True
+        if partner is not None or size[row] > threshold:
+            starts[_divide(rows, jumps, int(row), window // 2)] = True
     return starts
+
+
+def _divide(rows: Rows, jumps: Jumps, row: int, reach: int) -> int:
+    """The row near a jump from which on rows are nearer to where it led.
+
+    Medians hardly notice one row on the wrong side, so that the largest jump may lie a
+    row off; and one such row keeps a tracklet from its true continuation.
+    """
+    before, after = jumps.before[row], jumps.after[row]
+    if not np.isfinite(before + after).all():
+        return row
+    near = np.arange(max(0, row - reach), min(len(rows.frame_idx), row + reach + 1))
+    near = near[rows.segment_id[near] == rows.segment_id[row]]
+    gap = ((rows.location[near] - before) ** 2).sum(1)
+    gap -= ((rows.location[near] - after) ** 2).sum(1)
+    beyond = np.sign(np.nan_to_num(gap))  # +1: it has jumped already.
+    # Of all places to divide, the one with the fewest rows on the wrong side.
+    wrong = np.cumsum(np.append(0.0, beyond)) + np.append(
+        -beyond[::-1].cumsum()[::-1], 0
+    )
+    ties = np.flatnonzero(wrong == wrong.min())
+    best = ties[np.abs(ties - int(np.searchsorted(near, row))).argmin()]
+    return int(near[min(best, len(near) - 1)])
 
 
 def _is_peak(size: np.ndarray, segment_id: np.ndarray, reach: int) -> np.ndarray:

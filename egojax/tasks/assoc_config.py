@@ -4,20 +4,27 @@ import dataclasses
 import pathlib
 from typing import Any
 
+import numpy as np
+
 from egojax.data import arrays
 from egojax.errors import UsageError
-from egojax.methods import association
+from egojax.methods import association, tracklets
 from egojax.methods.association import DEFAULT_WEIGHTS, Columns, Identities
 from egojax.methods.tracker import OFFICIAL, TrackerConfig
 from egojax.ops.association import CostWeights
 
-MODES = ("online", "lagged", "official")
+MODES = ("online", "lagged", "offline", "official")
 # Fields of the weights that a config may set by hand; None keeps the mode's own.
 FIELDS = tuple(f.name for f in dataclasses.fields(CostWeights))
 
 
-def associate(columns: Columns, config: Any) -> Identities:
+def associate(columns: Columns, area: np.ndarray, config: Any) -> Identities:
     """Runs the association that the config asks for.
+
+    Args:
+      columns: The observations.
+      area: (M,), pixels.
+      config: Of the tracking job.
 
     Raises:
       UsageError: no such mode, or constraints that cannot be met.
@@ -27,6 +34,11 @@ def associate(columns: Columns, config: Any) -> Identities:
         raise UsageError(
             f"config.assoc.mode={assoc.mode}: there are {', '.join(MODES)}"
         )
+    links = dict(
+        must_link=read_pairs(assoc.must_link), cannot_link=read_pairs(assoc.cannot_link)
+    )
+    if assoc.mode == "offline":
+        return tracklets.track_offline(columns, area=area, **links)
     official = assoc.mode == "official"
     base = OFFICIAL if official else TrackerConfig()
     changes = {
@@ -40,8 +52,7 @@ def associate(columns: Columns, config: Any) -> Identities:
         columns,
         weights_of(assoc, CostWeights() if official else DEFAULT_WEIGHTS),
         dataclasses.replace(base, **changes),
-        must_link=read_pairs(assoc.must_link),
-        cannot_link=read_pairs(assoc.cannot_link),
+        **links,
         seed=config.seed,
         precise=official,
     )

@@ -100,7 +100,7 @@ def _track(
     observed = join_chunks(observations.read_chunks(folder.path / "observations"))
     location = locate(clip, observed, config.depth)
     columns = columns_of(clip, observed, location)
-    found = assoc_config.associate(columns, config)
+    found = assoc_config.associate(columns, observed.segments["area"], config)
     table = table_of(observed, location, found)
     results.write_table(folder.path / "tracks.npz", table, clip)
     progress(clip.num_frames, clip.num_frames)
