@@ -1,17 +1,20 @@
 """Camera poses of EPIC-KITCHENS videos: EPIC-FIELDS JSON and NeuralDiff's `meta.json`.
 
 Source: EgoSeg3D, section 3.2 of its spec; NeuralDiff, section 3.2 of its spec.
-Differs: intrinsics of `meta.json` come from its `camera`; its own `intrinsics` took
-values of the wrong fields.
+Differs: intrinsics of `meta.json` come from its `camera`: the published converter read
+the parameters of every model as (f, cx, cy), so that its own are wrong.
 """
 
+import collections
 import dataclasses
 import pathlib
+import re
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
-from egojax.data import arrays, colmap
+from egojax.data import arrays, colmap, poses
 from egojax.data.csv_tables import raise_all
 from egojax.data.images import natural_key
 from egojax.errors import UsageError
@@ -21,13 +24,17 @@ from egojax.types import Camera
 
 @dataclasses.dataclass(frozen=True)
 class PoseFile:
-    """Poses of the registered frames of one video, in order of name."""
+    """Poses of the registered frames of one video, in order of name.
+
+    Other frames of the video have none. Numbers in names count frames at `fps`.
+    """
 
     w2c: np.ndarray  # float64 (T, 4, 4)
     names: tuple[str, ...]  # Without suffix.
     camera: Camera  # At the origin: intrinsics and lens.
     points: np.ndarray | None = None  # float64 (P, 3)
     notes: tuple[str, ...] = ()
+    fps: float | None = None  # Of the video; None if the file is not named after it.
 
     @property
     def intrinsics(self) -> np.ndarray:
@@ -54,25 +61,66 @@ def read_poses(path: pathlib.Path | str) -> PoseFile:
     if not isinstance(data, dict) or not isinstance(data.get("images"), dict):
         raise UsageError(f'{path}: expected an object with "camera" and "images"')
     camera = _camera(path, data.get("camera"))
-    if "poses" in data:
-        return _read_neuraldiff(path, data, camera)
+    read = _read_neuraldiff if "poses" in data else _read_fields
+    names, w2c, notes = read(path, data, camera)
+    points = _points(path, data.get("points"))
+    return PoseFile(w2c, names, camera, points, notes, video_fps(path))
+
+
+def video_fps(path: pathlib.Path | str) -> float | None:
+    """Frames a second of the EPIC video that a file or its folder is named after.
+
+    Videos PXX_1YY have 50, videos PXX_YY have 60; None if no such name is found.
+    """
+    path = pathlib.Path(path)
+    for part in (path.stem, path.parent.name):
+        found = re.search(r"P\d{2}_(\d{2,3})(?!\d)", part)
+        if found:
+            return 50.0 if len(found[1]) == 3 else 60.0
+    return None
+
+
+def _read_fields(
+    path: pathlib.Path, data: Any, camera: Camera
+) -> tuple[tuple[str, ...], np.ndarray, tuple[str, ...]]:
     problems: list[str] = []
     rows = _numbers(path, data["images"], (7,), problems)
     for name, row in rows.items():
         if not 0.99 < np.linalg.norm(row[:4]) < 1.01:
             problems.append(f"{path}: images.{name}: not a unit quaternion")
+    order = sorted(rows, key=natural_key)
+    frames = _frames(path, order, problems)
     raise_all(path, problems)
-    names = sorted(rows, key=natural_key)
     w2c = [
         colmap.pose(colmap.ColmapImage(1, tuple(rows[n][:4]), tuple(rows[n][4:])))
-        for n in names
+        for n in order
     ]
-    stems = tuple(pathlib.PurePath(n).stem for n in names)
-    return PoseFile(np.array(w2c), stems, camera, _points(path, data.get("points")))
+    return frames, np.array(w2c), ()
+
+
+def _frames(
+    path: pathlib.Path, names: Iterable[Any], problems: list[str]
+) -> tuple[str, ...]:
+    """The frames that files are named after; what is wrong goes to `problems`."""
+    frames = []
+    for name in names:
+        try:
+            frames.append(arrays.frame_name(name))
+        except ValueError as err:
+            problems.append(f"{path}: images: {err}")
+    twice = [n for n, count in collections.Counter(frames).items() if count > 1]
+    problems += [f"{path}: images: {name} is there twice" for name in twice]
+    return tuple(frames)
 
 
 def write_poses(path: pathlib.Path | str, model: colmap.ColmapModel) -> None:
-    """Writes a model with one camera as EPIC-FIELDS JSON."""
+    """Writes a model as EPIC-FIELDS JSON.
+
+    Raises:
+      UsageError: it has several cameras; that format has one.
+    """
+    if len(model.cameras) != 1:
+        raise UsageError(f"{path}: {len(model.cameras)} cameras; EPIC-FIELDS holds one")
     ((key, camera),) = model.cameras.items()
     height, width = camera.size_hw
     about = {"id": key, "model": camera.model, "width": width, "height": height}
@@ -85,27 +133,52 @@ def write_poses(path: pathlib.Path | str, model: colmap.ColmapModel) -> None:
             "images": images,
             "points": points.tolist(),
         },
+        indent=None,
     )
 
 
-def _read_neuraldiff(path: pathlib.Path, data: Any, camera: Camera) -> PoseFile:
+def _read_neuraldiff(
+    path: pathlib.Path, data: Any, camera: Camera
+) -> tuple[tuple[str, ...], np.ndarray, tuple[str, ...]]:
     problems: list[str] = []
     given = data["poses"]
     if not isinstance(given, dict):
         raise UsageError(f"{path}: poses: expected an object by frame")
     rows = _numbers(path, given, (3, 4), problems)
-    raise_all(path, problems)
     keys = sorted(rows, key=natural_key)
-    unnamed = [f"{path}: images: no {k}, which has a pose" for k in keys]
-    raise_all(
-        path, [u for u, k in zip(unnamed, keys, strict=True) if k not in data["images"]]
-    )
+    named = [key for key in keys if key in data["images"]]
+    if len(named) < len(keys):
+        unnamed = [key for key in keys if key not in data["images"]]
+        problems += [f"{path}: images: no {k}, which has a pose" for k in unnamed]
+    frames = _frames(path, [data["images"][key] for key in named], problems)
     c2w = np.tile(np.eye(4), (len(keys), 1, 1))
-    c2w[:, :3] = [rows[key] for key in keys]
+    c2w[:, :3] = np.array([rows[key] for key in keys]).reshape(-1, 3, 4)
+    for n in np.flatnonzero(~poses.is_rigid(c2w)):
+        problems.append(f"{path}: poses.{keys[n]}: not a rotation and a translation")
+    raise_all(path, problems)
     w2c = np.linalg.inv(camera_ops.c2w_from_opengl(c2w))
-    names = tuple(pathlib.PurePath(str(data["images"][k])).stem for k in keys)
-    note = f"{path}: its intrinsics mix focal and centre; those of its camera are used"
-    return PoseFile(w2c, names, camera, notes=(note,))
+    return frames, w2c, _defects(path, data, camera)
+
+
+def _defects(path: pathlib.Path, data: Any, camera: Camera) -> tuple[str, ...]:
+    """A note where the file's own intrinsics are not those of its camera."""
+    given = np.asarray(data.get("intrinsics"), object)
+    wanted = np.asarray(camera.intrinsics)
+    try:
+        found = given.astype(np.float64).reshape(3, 3)
+    except (TypeError, ValueError):
+        return (f"{path}: no readable intrinsics; those of its camera are used",)
+    scale = wanted[0, 0] / found[0, 0] if found[0, 0] else np.nan
+    if np.allclose(found[:2] * scale, wanted[:2], rtol=1e-3):
+        return ()
+    height, width = camera.size_hw
+    size = " x ".join(f"{data.get(key)}" for key in ("image_w", "image_h"))
+    return (
+        f"{path}: intrinsics with centre ({found[0, 2]:.6g}, {found[1, 2]:.6g}) and "
+        f"image size {size}: a defect of the converter, which reads the parameters of "
+        f"every camera as f, cx, cy; its camera is used, with centre "
+        f"({wanted[0, 2]:.6g}, {wanted[1, 2]:.6g}) and {width} x {height} pixels",
+    )
 
 
 def _camera(path: pathlib.Path, given: Any) -> Camera:
@@ -113,11 +186,12 @@ def _camera(path: pathlib.Path, given: Any) -> Camera:
         size_hw = (int(given["height"]), int(given["width"]))
         params = np.asarray(given["params"], np.float64)
         camera = camera_ops.camera_from_colmap(given["model"], params, size_hw)
-    except (KeyError, TypeError, ValueError) as err:
+    except (KeyError, TypeError, ValueError, OverflowError) as err:
         raise UsageError(
             f"{path}: camera: expected model, width, height, params ({err})"
         ) from None
-    if min(size_hw) < 1 or not np.isfinite(params).all() or params[0] <= 0:
+    sized = 1 <= min(size_hw) <= max(size_hw) <= colmap.MAX_SIDE
+    if not sized or not np.isfinite(params).all() or params[0] <= 0:
         raise UsageError(f"{path}: camera: a size or a parameter out of range")
     return camera
 

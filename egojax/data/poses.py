@@ -135,7 +135,7 @@ class _Check:
             return None, None
         key = "w2c" if "w2c" in entry else "c2w"
         pose = self.numbers(f"{where}.{key}", entry[key], (4, 4))
-        if pose is not None and not _is_rigid(pose):
+        if pose is not None and not is_rigid(pose):
             self.say(f"{where}.{key}", "not a rotation and a translation")
         elif pose is not None and key == "c2w":
             pose = np.linalg.inv(pose)
@@ -146,8 +146,9 @@ class _Check:
         return shared, pose
 
 
-def _is_rigid(pose: np.ndarray) -> bool:
-    turn = pose[:3, :3]
-    straight = np.allclose(turn @ turn.T, np.eye(3), atol=1e-3)
-    last = np.allclose(pose[3], [0, 0, 0, 1], atol=1e-9)
-    return bool(straight and last and np.linalg.det(turn) > 0)
+def is_rigid(poses: np.ndarray) -> np.ndarray:
+    """Which of the matrices (*T, 4, 4) are a rotation and a translation, bool (*T,)."""
+    turn = poses[..., :3, :3]
+    gap = np.abs(turn @ np.swapaxes(turn, -1, -2) - np.eye(3)).max((-1, -2))
+    last = np.abs(poses[..., 3, :] - np.array([0.0, 0, 0, 1])).max(-1)
+    return (gap < 1e-3) & (last < 1e-9) & (np.linalg.det(turn) > 0)

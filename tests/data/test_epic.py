@@ -57,7 +57,58 @@ def test_the_real_trajectory_is_rigid_and_its_intrinsics_are_mended(real_data):
     np.testing.assert_allclose(turn @ turn.transpose(0, 2, 1), eye, atol=1e-6)
     np.testing.assert_allclose(found.intrinsics[:2, 2], [228, 128])
     assert found.names[0] == "frame_0000000401"
-    assert "intrinsics" in found.notes[0]
+    assert found.fps == 60
+    (note,) = found.notes
+    assert "centre (124.639, 114) and image size 249.277" in note
+    assert "centre (228, 128) and 456 x 256 pixels" in note
+
+
+def scene(**changes):
+    """A scene as NeuralDiff has it, stored at half the size of its camera."""
+    c2w = {"7": np.eye(4)[:3].tolist(), "30": np.eye(4)[:3].tolist()}
+    k = [[140, 0, 114], [0, 140.5, 64], [0, 0, 1]]
+    names = {"30": "IMG_0000000030.bmp", "7": "IMG_0000000007.bmp"}
+    return {"images": names, "poses": c2w, "intrinsics": k, **changes}
+
+
+def test_poses_of_opengl_axes_become_opencv(tmp_path):
+    turned = [[1, 0, 0, 5], [0, 1, 0, 6], [0, 0, 1, 7]]
+    poses = {**scene()["poses"], "30": turned}
+    found = epic.read_poses(write(tmp_path, **scene(poses=poses)))
+    assert found.names == ("IMG_0000000007", "IMG_0000000030")
+    assert found.notes == ()  # Its intrinsics are those of its camera, at half size.
+    np.testing.assert_array_equal(found.w2c[0], np.diag([1, -1, -1, 1]))
+    # What lies 1 unit before an OpenGL camera is at z = -1 there.
+    np.testing.assert_allclose(found.w2c[1] @ [5, 6, 6, 1], [0, 0, 1, 1])
+
+
+def test_intrinsics_with_values_of_wrong_fields_are_told(tmp_path):
+    wrong = [[140, 0, 140.5], [0, 140, 114], [0, 0, 1]]
+    (note,) = epic.read_poses(write(tmp_path, **scene(intrinsics=wrong))).notes
+    assert "centre (140.5, 114)" in note
+    (note,) = epic.read_poses(write(tmp_path, **scene(intrinsics="?"))).notes
+    assert "no readable intrinsics" in note
+
+
+@pytest.mark.parametrize(
+    ("path", "fps"),
+    [
+        ("dense/P01_104.json", 50),
+        ("P12_07.json", 60),
+        ("P01_01/meta.json", 60),
+        ("mine/meta.json", None),
+    ],
+)
+def test_the_rate_follows_from_the_name_of_the_video(path, fps):
+    assert epic.video_fps(path) == fps
+
+
+def test_a_model_of_two_cameras_is_no_pose_file(tmp_path):
+    camera = colmap.ColmapCamera("PINHOLE", (2, 2), (1.0, 1.0, 1.0, 1.0))
+    none = np.zeros((0, 3))
+    model = colmap.ColmapModel({1: camera, 2: camera}, {}, none, none)
+    with pytest.raises(UsageError, match="2 cameras; EPIC-FIELDS holds one"):
+        epic.write_poses(tmp_path / "a.json", model)
 
 
 BAD = {
@@ -76,6 +127,14 @@ BAD = {
     "bad poses": {"poses": []},
     "short poses": {"poses": {"1": [[1]]}},
     "poses of unnamed images": {"poses": {"9": np.eye(4)[:3].tolist()}},
+    "no rotation": scene(poses={"7": np.zeros((3, 4)).tolist()}),
+    "a mirror": scene(poses={"7": np.diag([1, 1, -1, 1])[:3].tolist()}),
+    "an unnamed image": scene(images={"7": 5, "30": "a.bmp"}),
+    "no pose of a scene": scene(poses={}),
+    "huge size": {"camera": {**CAMERA, "width": 1 << 40}},
+    "endless size": {"camera": {**CAMERA, "width": float("inf")}},
+    "a name outside": {"images": {"../a.jpg": POSE}},
+    "two images of a name": {"images": {"a.jpg": POSE, "b/a.png": POSE}},
 }
 
 
@@ -84,4 +143,15 @@ def test_a_bad_pose_file_gets_a_line_for_each_problem(tmp_path, what):
     path = write(tmp_path, **BAD[what])
     with pytest.raises(UsageError) as err:
         epic.read_poses(path)
-    assert all(line.startswith(f"{path}: ") for line in str(err.value).splitlines())
+    assert str(err.value).startswith(f"{path}: ")
+    assert "\n" not in str(err.value)
+
+
+def test_all_problems_of_a_pose_file_are_told_at_once(tmp_path):
+    path = write(tmp_path, images={"a.jpg": [0] * 7, "b.jpg": [1]})
+    with pytest.raises(UsageError) as err:
+        epic.read_poses(path)
+    assert sorted(str(err.value).splitlines()) == [
+        f"{path}: b.jpg: expected 7 finite numbers",
+        f"{path}: images.a.jpg: not a unit quaternion",
+    ]
