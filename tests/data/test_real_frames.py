@@ -1,5 +1,7 @@
 """Real head-camera frames to poses, to a surface, to depth: the own-video path."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -63,12 +65,16 @@ def test_a_real_model_is_read_meshed_and_rendered(model):
     assert np.median(np.concatenate(errors)) < 0.05
 
 
-def test_both_renderers_agree_on_the_real_surface(model):
+@pytest.mark.parametrize(("lens", "bound"), [(False, 1e-5), (True, 2e-3)])
+def test_both_renderers_agree_on_the_real_surface(model, lens, bound):
+    """Through a lens the JAX renderer takes the nearest pixel of a pinhole's map."""
     pytest.importorskip("embreex")
     camera = next(iter(colmap.cameras_by_name(model).values()))
+    if not lens:
+        camera = dataclasses.replace(camera, lens="pinhole", distortion=None)
     scene = surface.mesh_from_points(model.points)
     clip = Clip("c", ("0",), (256, 456), camera=Source.of([camera]), mesh=scene)
     maps = [observing.static_renderer(clip, kind)(camera) for kind in ("jax", "embree")]
     both = np.isfinite(maps[0]) & np.isfinite(maps[1])
-    assert (np.isfinite(maps[0]) != np.isfinite(maps[1])).mean() < 2e-3
-    assert np.median(np.abs(maps[0][both] / maps[1][both] - 1)) < 1e-5
+    assert (np.isfinite(maps[0]) != np.isfinite(maps[1])).mean() < 5e-3
+    assert np.median(np.abs(maps[0][both] / maps[1][both] - 1)) < bound
