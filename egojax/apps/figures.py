@@ -1,4 +1,4 @@
-"""Figures of the report, as fragments of HTML with inline SVG.
+"""The timeline and the map of the report, as fragments of HTML with inline SVG.
 
 Shapes are SVG that stretches with the page (strokes keep their width), all text is
 HTML, so that it keeps its size on a phone and can be selected. Tooltips are `<title>`
@@ -7,7 +7,7 @@ elements and need no script. The classes are those of `page.STYLE`.
 
 import base64
 import html
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import cv2
@@ -22,7 +22,7 @@ BAR = 9  # Their height, pixels.
 FIRST_ROWS = 40  # Rows of a timeline that are open at once.
 MOST_NAMES = 40  # Names written on the map.
 MAP_CELLS = 320  # Of the footprint's longer side.
-HISTOGRAM_BINS = 20
+SHADES = (110, 190)  # Of the lowest and the highest point without a colour.
 
 
 def escape(text: Any) -> str:
@@ -207,27 +207,42 @@ def _footprint(surface: Surface, low: np.ndarray, size: np.ndarray) -> str:
     cell = float(size.max()) / MAP_CELLS
     width, height = (max(1, int(np.ceil(s / cell))) for s in size)
     order = np.argsort(surface.points[:, 2], kind="stable")
-    column = ((surface.points[order, 0] - low[0]) / cell).astype(int)
-    row = height - 1 - ((surface.points[order, 1] - low[1]) / cell).astype(int)
+    points = surface.points[order]
+    column = np.floor((points[:, 0] - low[0]) / cell).astype(int)
+    row = height - 1 - np.floor((points[:, 1] - low[1]) / cell).astype(int)
     inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
     if surface.colors is None:
-        shade = np.interp(
-            np.arange(len(order)), [0, max(1, len(order) - 1)], [110, 190]
-        )
+        shade = np.interp(np.arange(len(points)), [0, max(1, len(points) - 1)], SHADES)
         colors = np.repeat(shade[:, None], 3, axis=1)
     else:
         colors = surface.colors[order]
     image = np.zeros((height, width, 4), np.uint8)
+    top = np.full((height, width), -np.inf)
     image[row[inside], column[inside], :3] = colors[inside]
     image[row[inside], column[inside], 3] = 255
-    # Cells that no point fell on take the lightest neighbour.
-    grown = cv2.dilate(image, np.ones((3, 3), np.uint8))
-    image = np.where(image[..., 3:] > 0, image, grown)
+    top[row[inside], column[inside]] = points[inside, 2]
+    for _ in range(2):
+        image, top = _spread(image, top)
     return (
-        f'<image href="{data_uri(image, "png")}" width="{width * cell:.3f}" '
-        f'height="{height * cell:.3f}" y="{size[1] - height * cell:.3f}" '
-        'preserveAspectRatio="none" class="footprint"/>'
+        f'<image href="{data_uri(image, "png")}" '
+        f'width="{width * cell:.3f}" height="{height * cell:.3f}" '
+        f'y="{size[1] - height * cell:.3f}" preserveAspectRatio="none" '
+        'class="footprint"/>'
     )
+
+
+def _spread(image: np.ndarray, top: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each cell takes the highest point of its neighbourhood: points leave gaps."""
+    height, width = top.shape
+    above = np.pad(top, 1, constant_values=-np.inf)
+    pixels = np.pad(image, ((1, 1), (1, 1), (0, 0)))
+    out, best = image.copy(), top.copy()
+    for y, x in np.ndindex(3, 3):
+        other = above[y : y + height, x : x + width]
+        higher = other > best
+        out[higher] = pixels[y : y + height, x : x + width][higher]
+        best[higher] = other[higher]
+    return out, best
 
 
 def _camera_marks(path: CameraPath | None, axes, place, size: np.ndarray) -> str:
@@ -239,24 +254,24 @@ def _camera_marks(path: CameraPath | None, axes, place, size: np.ndarray) -> str
     picked = np.linspace(0, len(at) - 1, min(24, len(at))).astype(int)
     length = 0.03 * size.max()
     rays = "".join(
-        f"M{_xy(at[k])}l{length * looks[k, 0]:.3f} {-length * looks[k, 1]:.3f}"
+        f"M{xy_text(at[k])}l{length * looks[k, 0]:.3f} {-length * looks[k, 1]:.3f}"
         for k in picked
     )
     return (
-        f'<path class="halo" d="{_polyline(at)}"/><path class="camera" '
-        f'd="{_polyline(at)}"><title>camera path</title></path>'
+        f'<path class="halo" d="{polyline(at)}"/><path class="camera" '
+        f'd="{polyline(at)}"><title>camera path</title></path>'
         f'<path class="gaze" d="{rays}"/>'
-        f'<path class="dot start" d="M{_xy(at[0])}h0"><title>camera, first frame</title>'
-        f'</path><path class="dot hole" d="M{_xy(at[0])}h0"/>'
-        f'<path class="dot start" d="M{_xy(at[-1])}h0"><title>camera, last frame</title>'
+        f'<path class="dot start" d="M{xy_text(at[0])}h0"><title>camera, first frame</title>'
+        f'</path><path class="dot hole" d="M{xy_text(at[0])}h0"/>'
+        f'<path class="dot start" d="M{xy_text(at[-1])}h0"><title>camera, last frame</title>'
         "</path>"
     )
 
 
 def _trail_mark(i: int, at: np.ndarray, look: Look, size: np.ndarray) -> str:
     name, color = escape(look.name.get(i, i)), css(look.color[i])
-    line = f'<path class="trail" d="{_polyline(at)}" stroke="{color}"/>'
-    end = f"M{_xy(at[-1])}h0"
+    line = f'<path class="trail" d="{polyline(at)}" stroke="{color}"/>'
+    end = f"M{xy_text(at[-1])}h0"
     return (
         f"<g><title>{name}</title>{line if len(at) > 1 else ''}"
         f'<path class="dot rim" d="{end}"/>'
@@ -298,92 +313,11 @@ def _scale_bar(width: float) -> str:
     return f'<div class="scale" style="width:{share:.2f}%">{metres:g} m</div>'
 
 
-def _polyline(points: np.ndarray) -> str:
-    return "M" + "L".join(_xy(p) for p in points)
+def polyline(points: np.ndarray) -> str:
+    """Points (n, 2) as the data of an SVG path."""
+    return "M" + "L".join(xy_text(p) for p in points)
 
 
-def _xy(point: np.ndarray) -> str:
+def xy_text(point: np.ndarray) -> str:
+    """A point as SVG writes it."""
     return f"{point[0]:.3f} {point[1]:.3f}"
-
-
-# ---------------------------------------------------------------------------- charts
-
-
-def survival_figure(survival: Mapping[str, Mapping[str, Any]], fps: float) -> str:
-    """Share of identities that survive an absence, by its length.
-
-    Args:
-      survival: `PermanenceScores.compute()` of each naming, such as "before", "after".
-    """
-    results = list(survival.values())
-    counts = results[0]["num_returns_by_gap"]
-    edges = results[0]["gap_edges"]
-    bins = [k for k, count in enumerate(counts) if count]
-    if not bins:
-        return "<p>No object came back after an absence.</p>"
-    body, legend = (
-        "".join(f'<path class="grid" d="M0 {y}h100"/>' for y in range(0, 101, 25)),
-        "",
-    )
-    for name, result in survival.items():
-        shares = result["identity_survival_by_gap"]
-        at = np.array(
-            [
-                [100 * (n + 0.5) / len(bins), 100 - 100 * shares[k]]
-                for n, k in enumerate(bins)
-            ]
-        )
-        dots = "".join(
-            f'<path class="point {escape(name)}" d="M{_xy(p)}h0"><title>{escape(name)}: '
-            f"{100 * shares[k]:.0f} % of {counts[k]}</title></path>"
-            for p, k in zip(at, bins, strict=True)
-        )
-        body += f'<path class="line {escape(name)}" d="{_polyline(at)}"/>{dots}'
-        legend += f'<span class="key {escape(name)}">{escape(name)}</span>'
-    labels = "".join(
-        f"<span>{_span(edges, k, fps)}<small>{counts[k]}×</small></span>" for k in bins
-    )
-    return _chart(body, legend, labels, "identity survival by time out of view", "%")
-
-
-def _span(edges: Sequence[int], k: int, fps: float) -> str:
-    """A bin of absences in seconds."""
-    low = f"{edges[k] / fps:.2g}"
-    return (
-        f"{low}–{edges[k + 1] / fps:.2g} s" if k + 1 < len(edges) else f"over {low} s"
-    )
-
-
-def histogram_figure(confidence: Iterable[float]) -> str:
-    """How sure the links are."""
-    values = np.clip(np.asarray(list(confidence), float), 0, 1)
-    counts, _ = np.histogram(values, HISTOGRAM_BINS, (0, 1))
-    top, width = max(1, int(counts.max())), 100 / HISTOGRAM_BINS
-    body = "".join(f'<path class="grid" d="M0 {y}h100"/>' for y in (0, 50, 100))
-    for k, count in enumerate(counts):
-        low, high = k / HISTOGRAM_BINS, (k + 1) / HISTOGRAM_BINS
-        tall = 100 * count / top
-        body += (
-            f'<rect class="bar" x="{k * width + 0.5:g}" y="{100 - tall:.2f}" '
-            f'width="{width - 1:g}" height="{tall:.2f}"><title>{count} links of '
-            f"confidence {low:.2f} to {high:.2f}</title></rect>"
-        )
-    labels = "".join(f"<span>{v:.1f}</span>" for v in (0, 0.25, 0.5, 0.75, 1))
-    return _chart(body, "", labels, "links by confidence", "", top, "ends")
-
-
-def _chart(
-    body: str,
-    legend: str,
-    labels: str,
-    label: str,
-    unit: str,
-    top: int = 100,
-    x: str = "",
-) -> str:
-    return (
-        f'<div class="chart"><div class="legend">{legend}</div><div class="plot">'
-        f'<div class="scale-y"><span>{top}{unit}</span><span>{top / 2:g}{unit}</span>'
-        f"<span>0</span></div>{stretched(100, 100, body, label)}</div>"
-        f'<div class="scale-x {x}">{labels}</div></div>'
-    )

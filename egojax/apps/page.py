@@ -40,15 +40,13 @@ white-space:nowrap}
 th:first-child,td:first-child{text-align:left;padding-left:0}
 th{font-weight:600;color:var(--muted);font-size:13px}
 tbody tr:last-child td{border-bottom:0}
+td small{display:block;white-space:normal}
 td.wrap{white-space:normal;overflow-wrap:anywhere;text-align:left;min-width:200px}
 td.text,th.text{text-align:left}
-abbr{text-decoration:underline dotted var(--faint);text-underline-offset:3px;cursor:help}
 .better{color:var(--good)}.worse{color:var(--bad)}
 details{margin-top:12px}
 summary{cursor:pointer;color:var(--accent)}
 summary+*{margin-top:10px}
-dl{display:grid;grid-template-columns:max-content 1fr;gap:4px 16px;margin:10px 0 0}
-dt{font-weight:600}dd{margin:0;color:var(--muted)}
 .swatch{display:inline-block;width:11px;height:11px;border-radius:3px;margin-right:8px}
 svg{display:block;width:100%;height:100%;overflow:visible}
 svg path{vector-effect:non-scaling-stroke}
@@ -77,7 +75,8 @@ padding:0 4px;border-radius:4px;background:color-mix(in srgb,var(--card) 78%,tra
 white-space:nowrap}
 .map .scale{position:absolute;left:14px;bottom:10px;border-bottom:2px solid var(--ink);
 font-size:12px;text-align:center}
-.pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(300px,1fr));gap:28px}
+.pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(300px,1fr));gap:12px}
+.pair figure{margin:0 0 14px}
 .legend{min-height:22px;font-size:13px}
 .key{margin-right:16px}.key::before{content:"";display:inline-block;width:18px;height:3px;
 border-radius:2px;margin-right:6px;vertical-align:middle;background:var(--accent)}
@@ -94,17 +93,17 @@ line-height:18px;color:var(--muted)}
 .chart .grid{stroke:var(--line);stroke-width:1}
 .chart .line{stroke-width:2.5}.chart .point{stroke-width:9}
 .chart path.before{stroke:var(--old)}.chart .bar{fill:var(--accent)}
-figure{margin:0 0 18px}figure:last-child{margin:0}
+figure{margin:0}
 figure img{display:block;width:100%;height:auto;border-radius:8px;background:#181a1e}
 figcaption{font-size:13px;margin-top:6px}
-.links{display:grid;grid-template-columns:repeat(auto-fill,minmax(210px,1fr));gap:14px}
+.links{margin-top:24px;display:grid;grid-template-columns:repeat(auto-fill,minmax(210px,1fr));gap:14px}
 .link{border:1px solid var(--line);border-radius:10px;padding:10px;font-size:13px}
 .link div{display:grid;grid-template-columns:1fr 1fr;gap:6px;margin-bottom:8px}
 .link img{width:100%;aspect-ratio:1;object-fit:cover;border-radius:6px;display:block}
 @media (max-width:640px){main{padding:20px 12px 40px}h1{font-size:23px}
 section{padding:16px 14px}.timeline .row{grid-template-columns:84px 1fr 44px;gap:8px}
 .timeline .name,.timeline .count{font-size:12px}.map span{font-size:10px;padding:0 2px}
-th,td{padding:6px 7px}dl{grid-template-columns:1fr}dd{margin-bottom:6px}
+th,td{padding:6px 7px}
 .scale-x{font-size:10px}}
 @media print{body{background:none}section,.card{break-inside:avoid}}
 """
@@ -132,9 +131,18 @@ def fold(title: str, body: str) -> str:
     return f"<details><summary>{escape(title)}</summary>{body}</details>"
 
 
+def card(title: str, value: str, before: str = "") -> str:
+    """A number that stands out, with the one before it."""
+    old = f"<span>{escape(before)} → </span>" if before else ""
+    return (
+        f'<div class="card"><small>{escape(title)}</small>'
+        f"<b>{old}{escape(value)}</b></div>"
+    )
+
+
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of cells that are HTML already; a cell may be a whole `<td>`."""
-    head = "".join(f"<th>{name}</th>" for name in heads)
+    """A table of cells that are HTML already; one may be a whole `<td>` or `<th>`."""
+    head = "".join(h if h.startswith("<th") else f"<th>{h}</th>" for h in heads)
     body = "".join(
         "<tr>"
         + "".join(c if c.startswith("<td") else f"<td>{c}</td>" for c in row)

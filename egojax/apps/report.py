@@ -1,33 +1,43 @@
 """The report of a clip: one HTML file that opens from disk, without a network."""
 
 import json
+import math
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from egojax.apps import figures, page, scene, timeline, viz
+from egojax.apps import charts, evidence, figures, page, scene, timeline
 from egojax.apps.figures import escape
-from egojax.apps.looks import Looks, looks_of
+from egojax.apps.looks import Looks, looks_of, names_of
+from egojax.apps.timeline import Link
 from egojax.data import arrays
-from egojax.errors import FrameError
 from egojax.metrics.schema import format_number, is_percent
 from egojax.types import Clip, SkippedFrame, TrackTable
 
-# Numbers of the table, with what they say.
+# Numbers of the table: how they are called, and what they say.
 NUMBERS = {
-    "HOTA": "detection and association together",
-    "DetA": "detection; tracking cannot change it much",
-    "AssA": "association: how long the same thing keeps the same id",
-    "IDF1": "share of detections under their object's one best id",
-    "IDSW": "id switches; fewer is better",
-    "identity_survival": "share of returns under the old id",
-    "PCL_after_longest_absence": "objects found again after their longest absence",
+    "HOTA": ("HOTA", "detection and association together"),
+    "DetA": ("DetA", "detection; tracking cannot change it much"),
+    "AssA": ("AssA", "association: how long the same thing keeps the same id"),
+    "IDF1": ("IDF1", "share of detections under their object's one best id"),
+    "MOTA": ("MOTA", "1 minus misses, false detections and switches per object"),
+    "IDSW": ("id switches", "fewer is better"),
+    "Frag": ("fragments", "interruptions of a track; fewer is better"),
+    "identity_survival": ("identity survival", "share of returns under the old id"),
+    "PCL_after_longest_absence": (
+        "PCL after longest absence",
+        "objects remembered at the right place and recognised on their return",
+    ),
 }
-KEY_FRAMES = 3
-LEAST_SURE = 8
-THUMB = 160  # Pixels.
+HEADLINES = ("AssA", "IDF1", "IDSW", "identity_survival")
+FEWER_IS_BETTER = ("IDSW", "Frag", "CLR_FN", "CLR_FP", "IDFN", "IDFP", "FP_per_frame")
+NAMINGS = ("before", "after")  # Of `scores`.
+MOST_SKIPPED = 200  # Frames left out that are listed.
+OPEN_OBJECTS = 60  # Rows of the table of objects that are open at once.
+
+Scores = Mapping[str, Mapping[str, Any]]
 
 
 def write_report(
@@ -35,10 +45,12 @@ def write_report(
     *,
     clip: Clip,
     table: TrackTable,
-    scores: Mapping[str, Mapping[str, Any]],
+    scores: Scores,
     true_ids: np.ndarray | None = None,
     skipped: Sequence[tuple[str, SkippedFrame]] = (),
     config: Mapping[str, Any] | None = None,
+    machine: Mapping[str, Any] | None = None,
+    command: str = "",
 ) -> None:
     """Writes the report.
 
@@ -49,234 +61,241 @@ def write_report(
       true_ids: (M,), the true object of each row, for the rows of the timeline.
       skipped: Frames that were left out, with the stage that did.
       config: Shown at the end.
+      machine: As `runs.describe_machine` returns it.
+      command: What made the run, as it was typed; empty = not known.
     """
     looks = looks_of(table, clip.category_names)
     links = timeline.find_links(table)
+    trails = scene.trails_of(table)
     parts = [
+        _cards(table, links, scores),
         _scores(scores),
         _timeline(clip, table, looks, true_ids),
-        _map(clip, table, looks),
+        _map(clip, trails, looks),
         _survival(scores, clip.fps),
-        _pictures(clip, table),
-        _links(clip, table, links, looks),
-        _objects(clip, table, links, looks),
+        evidence.key_frames(clip, table, looks),
+        evidence.links(clip, table, links, looks),
+        _objects(clip, table, links, trails, looks),
         _skipped(clip, skipped),
-        _details(clip, config or {}),
+        _details(clip, config or {}, machine or {}, command),
     ]
-    tracks = len(np.unique(table.track_id[table.track_id > 0]))
-    before = len(np.unique(table.segment_id))
+    height, width = clip.size_hw
     subtitle = (
-        f"{clip.num_frames} frames, {clip.num_frames / clip.fps:.0f} s; "
-        f"{before} ids before, {tracks} tracks after"
+        f"{clip.num_frames:,} frames of {width} x {height}, "
+        f"{clip.num_frames / clip.fps:.0f} s"
     )
     text = page.document(f"Tracking: {clip.name}", subtitle, filter(None, parts))
     arrays.write_text(path, text)
 
 
-def _scores(scores: Mapping[str, Mapping[str, Any]]) -> str:
-    if "before" not in scores or "after" not in scores:
+# ---------------------------------------------------------------------------- scores
+
+
+def _cards(table: TrackTable, links: Sequence[Link], scores: Scores) -> str:
+    """What one wants to know first."""
+    before = len(np.unique(table.segment_id))
+    tracks = len(np.unique(table.track_id[table.track_id > 0]))
+    cards = [page.card("ids", str(tracks), str(before))]
+    if _is_scored(scores):
+        for name in HEADLINES:
+            pair = [_number(scores[key].get(name)) for key in NAMINGS]
+            if all(map(math.isfinite, pair)):
+                old, new = (format_number(name, scores[k][name]) for k in NAMINGS)
+                cards.append(page.card(NUMBERS[name][0], new, old))
+    else:
+        cards.append(page.card("links between 2D ids", str(len(links))))
+    return f'<div class="cards">{"".join(cards)}</div>'
+
+
+def _is_scored(scores: Scores) -> bool:
+    return all(key in scores for key in NAMINGS)
+
+
+def _number(value: Any) -> float:
+    """A single number, NaN if there is none."""
+    return float(value) if isinstance(value, int | float) else math.nan
+
+
+def _scores(scores: Scores) -> str:
+    if not _is_scored(scores):
         lead = "The truth of this clip is not known, so nothing is scored."
         return page.section("Scores", lead, "")
-    rows = []
-    for name, meaning in NUMBERS.items():
-        before, after = scores["before"].get(name), scores["after"].get(name)
-        if before is None or after is None:
-            continue
-        scale = 100 if is_percent(name) else 1
-        gap = scale * (after - before)
-        better = gap < 0 if name == "IDSW" else gap > 0
-        kind = "" if gap == 0 else ' class="good"' if better else ' class="bad"'
-        rows.append(
-            [
-                f"<td><b>{escape(name)}</b><br><small>{escape(meaning)}</small></td>",
-                format_number(name, before),
-                format_number(name, after),
-                f"<td{kind}>{gap:+.1f}</td>",
-            ]
-        )
-    lead = "Ratios times 100. Before: the ids of the 2D segments. After: the tracks."
+    main = [
+        _score_row(scores, name, title, meaning)
+        for name, (title, meaning) in NUMBERS.items()
+    ]
+    single = [k for k, v in scores["after"].items() if not isinstance(v, list)]
+    rest = [_score_row(scores, name, name, "") for name in single]
     heads = ["", "before", "after", "difference"]
-    return page.section("Scores", lead, page.table(heads, rows))
+    body = page.table(heads, filter(None, main))
+    body += page.fold("All numbers", page.table(heads, filter(None, rest)))
+    lead = (
+        "Ratios times 100. Before: the ids of the 2D segments. After: the tracks. The "
+        "segments are the same, only their names differ."
+    )
+    return page.section("Scores", lead, body)
+
+
+def _score_row(scores: Scores, name: str, title: str, meaning: str) -> list[str]:
+    """Cells of a row; none if the number is missing before or after."""
+    values = [scores[key].get(name) for key in NAMINGS]
+    before, after = map(_number, values)
+    if not (math.isfinite(before) and math.isfinite(after)):
+        return []
+    gap = after - before
+    size = format_number(name, abs(gap) if is_percent(name) else _like(values[1], gap))
+    sign = "+" if gap > 0 else "&minus;" if gap < 0 else ""
+    better = gap < 0 if name in FEWER_IS_BETTER else gap > 0
+    kind = ' class="better"' if better else ' class="worse"' if gap else ""
+    shown = kind if name in NUMBERS else ""  # Of the others not all have a good side.
+    note = f"<small>{escape(meaning)}</small>" if meaning else ""
+    return [
+        f"<b>{escape(title)}</b>{note}" if meaning else escape(title),
+        format_number(name, values[0]),
+        format_number(name, values[1]),
+        f"<td{shown}>{sign}{size}</td>",
+    ]
+
+
+def _like(value: Any, gap: float) -> Any:
+    """The size of a difference, whole where the numbers are."""
+    return round(abs(gap)) if isinstance(value, int) else abs(gap)
+
+
+def _survival(scores: Scores, fps: float) -> str:
+    known = {
+        key: scores[key]
+        for key in NAMINGS
+        if "identity_survival_by_gap" in scores.get(key, {})
+    }
+    if len(known) < len(NAMINGS):
+        return ""
+    lead = "Of the objects that came back, the share that has its old id, by absence."
+    body = charts.survival_figure(known, fps)
+    return page.section("Identity survival", lead, body)
+
+
+# --------------------------------------------------------------------------- objects
 
 
 def _timeline(
     clip: Clip, table: TrackTable, looks: Looks, true_ids: np.ndarray | None
 ) -> str:
-    lead = (
-        "A row for each object: the 2D ids above, the tracks below, a colour for each "
-        "id. Gaps are absences."
-    )
     if true_ids is None:
-        objects, names = table.track_id, looks.after.name
+        kind, objects, names = "track", table.track_id, looks.after.name
     else:
-        objects = true_ids
-        kinds = {int(i): _kind(clip, table, true_ids == i) for i in np.unique(true_ids)}
-        names = {i: f"{kind} {i}" for i, kind in kinds.items()}
+        kind, objects = "true object", true_ids
+        names = names_of(table, true_ids, clip.category_names)
+    lead = (
+        f"A row for each {kind}: its 2D ids above, its tracks below, a colour for each "
+        "id. Gaps are absences. At the right, the number of ids before and after."
+    )
     made = timeline.make_timeline(table, objects, clip.num_frames)
+    if not made.rows:
+        return page.section("Identities over time", "No object was seen.", "")
     body = figures.timeline_figure(made, looks, names, clip.fps)
     return page.section("Identities over time", lead, body)
 
 
-def _kind(clip: Clip, table: TrackTable, rows: np.ndarray) -> str:
-    category = table.category[rows]
-    known = category[(category >= 0) & (category < len(clip.category_names))]
-    if not len(known):
-        return "object"
-    return clip.category_names[int(np.bincount(known).argmax())]
-
-
-def _map(clip: Clip, table: TrackTable, looks: Looks) -> str:
-    path, trails = scene.read_camera_path(clip), scene.trails_of(table)
+def _map(clip: Clip, trails: Mapping[int, scene.Trail], looks: Looks) -> str:
+    path = scene.read_camera_path(clip)
     if path is None or not trails:
         return ""
     up = scene.up_direction(path.c2w)
     surface = scene.surface_points(clip)
     body = figures.map_figure(path, trails, looks.after, surface, up)
-    lead = "From above: the camera's path, and where each object was seen. In metres."
+    lead = (
+        "From above: the path of the camera, from the open circle to the full one, "
+        "with the direction of its gaze; and each object where it was seen last, with "
+        "the way that it came."
+    )
     return page.section("Where things are", lead, body)
 
 
-def _survival(scores: Mapping[str, Mapping[str, Any]], fps: float) -> str:
-    known = {
-        key: scores[key]
-        for key in ("before", "after")
-        if "identity_survival_by_gap" in scores.get(key, {})
-    }
-    if len(known) < 2:
-        return ""
-    lead = "Of the objects that came back, the share that has its old id, by absence."
-    body = figures.survival_figure(known, fps)
-    return page.section("Identity survival", lead, body)
-
-
-def _pictures(clip: Clip, table: TrackTable) -> str:
-    """Frames before and after, where most ids have changed."""
-    if clip.frames is None or not len(table):
-        return ""
-    scribe = viz.Scribe(clip, table)
-    cells = []
-    for t in _telling_frames(table):
-        try:
-            layers = {name: clip.sources[name][t] for name in scribe.layers}
-        except FrameError:
-            continue
-        picture = scribe.side_by_side(t, layers, viz.PANE_WIDTH)
-        uri = figures.data_uri(picture)
-        cells.append(f'<p><img src="{uri}" alt="frame {t}" style="width:100%"></p>')
-    lead = "Left the 2D ids, right the tracks."
-    return page.section("Before and after", lead, "".join(cells)) if cells else ""
-
-
-def _telling_frames(table: TrackTable) -> list[int]:
-    """A few frames, far apart, in which many 2D ids are not their track's first."""
-    first: dict[int, int] = {}
-    changed = np.zeros(int(table.frame_idx.max()) + 1)
-    rows = zip(table.frame_idx, table.track_id, table.segment_id, strict=True)
-    for t, track, segment in rows:
-        first.setdefault(int(track), int(segment))
-        changed[t] += 1 + 10 * (first[int(track)] != int(segment))
-    parts = np.array_split(np.arange(len(changed)), min(KEY_FRAMES, len(changed)))
-    return [int(part[changed[part].argmax()]) for part in parts if len(part)]
-
-
-def _links(
-    clip: Clip, table: TrackTable, links: Sequence[timeline.Link], looks: Looks
-) -> str:
-    if not links:
-        return ""
-    lead = (
-        "Where a track went on under another 2D id, and how sure that is; the least "
-        "sure ones with pictures of both sides."
-    )
-    body = figures.histogram_figure(link.confidence for link in links)
-    weakest = sorted(links, key=lambda link: link.confidence)[:LEAST_SURE]
-    cells = "".join(_link_card(clip, table, link, looks) for link in weakest)
-    body = f'{body}<div class="links">{cells}</div>'
-    return page.section("Links", lead, body)
-
-
-def _link_card(clip: Clip, table: TrackTable, link: timeline.Link, looks: Looks) -> str:
-    rows = (link.row_before, link.row_after)
-    thumbs = "".join(_thumb(clip, table, row) for row in rows)
-    gap = int(table.frame_idx[rows[1]] - table.frame_idx[rows[0]])
-    name = looks.after.name.get(link.track, f"track {link.track}")
-    return (
-        f'<div class="link"><div>{thumbs}</div><b>{escape(name)}</b><br>'
-        f"confidence {link.confidence:.2f}, after {gap / clip.fps:.1f} s</div>"
-    )
-
-
-def _thumb(clip: Clip, table: TrackTable, row: int) -> str:
-    if clip.frames is None:
-        return ""
-    try:
-        frame = clip.frames[int(table.frame_idx[row])]
-    except FrameError:
-        return ""
-    half = int(max(24, 0.9 * np.sqrt(max(table.area[row], 1))))
-    x, y = (int(v) for v in table.centroid_xy[row])
-    cut = frame[max(0, y - half) : y + half, max(0, x - half) : x + half]
-    return f'<img src="{figures.data_uri(cut)}" alt="">' if cut.size else ""
-
-
 def _objects(
-    clip: Clip, table: TrackTable, links: Sequence[timeline.Link], looks: Looks
+    clip: Clip,
+    table: TrackTable,
+    links: Sequence[Link],
+    trails: Mapping[int, scene.Trail],
+    looks: Looks,
 ) -> str:
-    trails = scene.trails_of(table)
-    rows = []
-    for one in timeline.summarize_objects(table, links):
-        trail = trails.get(one.track)
-        place = "-" if trail is None else ", ".join(f"{v:.2f}" for v in trail.at[-1])
-        sure = "-" if np.isnan(one.confidence) else f"{one.confidence:.2f}"
-        mark = figures.swatch(looks.after.color[one.track])
-        rows.append(
-            [
-                f"{mark} {escape(looks.after.name.get(one.track, one.track))}",
-                str(one.num_frames),
-                str(len(one.segment_ids)),
-                f"{one.longest_absence / clip.fps:.1f} s",
-                place,
-                "-" if trail is None else f"{trail.length:.2f}",
-                sure,
-            ]
-        )
-    heads = [
-        "object",
-        "frames",
-        "2D ids",
-        "longest absence",
-        "last place, m",
-        "travelled, m",
-        "least sure link",
+    rows = [
+        _object_row(clip, one, trails.get(one.track), looks)
+        for one in timeline.summarize_objects(table, links)
     ]
-    body = page.table(heads, rows) if rows else "<p>No object was seen.</p>"
+    if not rows:
+        return page.section("Objects", "No object was seen.", "")
+    heads = [
+        *("object", "frames seen", "first to last", "2D ids", "longest absence"),
+        *("last place, m", "travelled, m", "least sure link"),
+    ]
+    body = page.table(heads, rows[:OPEN_OBJECTS])
+    if rest := rows[OPEN_OBJECTS:]:
+        body += page.fold(f"{len(rest)} more objects", page.table(heads, rest))
     return page.section("Objects", "", body)
+
+
+def _object_row(
+    clip: Clip,
+    one: timeline.ObjectSummary,
+    trail: scene.Trail | None,
+    looks: Looks,
+) -> list[str]:
+    place = "&ndash;" if trail is None else ", ".join(f"{v:.2f}" for v in trail.at[-1])
+    mark = figures.swatch(looks.after.color[one.track])
+    span = [one.first / clip.fps, one.last / clip.fps]
+    absence = one.longest_absence / clip.fps
+    return [
+        f"{mark}{escape(looks.after.name[one.track])}",
+        str(one.num_frames),
+        f"{span[0]:.1f}&ndash;{span[1]:.1f} s",
+        str(len(one.segment_ids)),
+        f"{absence:.2f} s" if one.longest_absence else "&ndash;",
+        place,
+        "&ndash;" if trail is None else f"{trail.length:.2f}",
+        "&ndash;" if math.isnan(one.confidence) else f"{one.confidence:.2f}",
+    ]
+
+
+# --------------------------------------------------------------------------- the run
 
 
 def _skipped(clip: Clip, skipped: Sequence[tuple[str, SkippedFrame]]) -> str:
     if not skipped:
         return page.section("Frames left out", "None.", "")
     rows = [
-        [escape(clip.frame_ids[frame.frame_idx]), escape(stage), escape(frame.reason)]
-        for stage, frame in skipped[:200]
+        [
+            escape(clip.frame_ids[frame.frame_idx]),
+            f'<td class="text">{escape(stage)}</td>',
+            f'<td class="wrap">{escape(frame.reason)}</td>',
+        ]
+        for stage, frame in skipped[:MOST_SKIPPED]
     ]
-    lead = f"{len(skipped)} of {clip.num_frames}; the first 200 are listed."
-    body = page.table(["frame", "stage", "why"], rows)
-    return page.section("Frames left out", lead, body)
+    lead = f"{len(skipped)} of {clip.num_frames}."
+    if len(skipped) > MOST_SKIPPED:
+        lead += f" The first {MOST_SKIPPED} are listed."
+    heads = ["frame", '<th class="text">stage</th>', '<th class="text">why</th>']
+    return page.section("Frames left out", lead, page.table(heads, rows))
 
 
-def _details(clip: Clip, config: Mapping[str, Any]) -> str:
-    notes = "".join(f"<p>{escape(note)}</p>" for note in clip.notes)
-    text = "\n".join(_flat(config))
-    return page.section(
-        "Details",
-        "The same command with --mode=view opens this run in 3D.",
-        notes + page.fold("Configuration", f"<pre>{escape(text)}</pre>"),
-    )
+def _details(
+    clip: Clip, config: Mapping[str, Any], machine: Mapping[str, Any], command: str
+) -> str:
+    body = "".join(f"<p>{escape(note)}</p>" for note in clip.notes)
+    if command:
+        body += f"<p>Made by</p><pre>{escape(command)}</pre>"
+        body += f"<p>In 3D</p><pre>{escape(command)} --mode=view</pre>"
+    else:
+        body += "<p>The same command with --mode=view opens this run in 3D.</p>"
+    for title, tree in (("Versions and device", machine), ("Configuration", config)):
+        if tree:
+            text = "\n".join(_flat(tree))
+            body += page.fold(title, f"<pre>{escape(text)}</pre>")
+    return page.section("Details", "", body)
 
 
-def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    for key, value in config.items():
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in tree.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{key}.")
         else:

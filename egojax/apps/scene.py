@@ -111,7 +111,7 @@ class Surface(NamedTuple):
     colors: np.ndarray | None  # uint8 (n, 3)
 
 
-def surface_points(clip: Clip, count: int = 150_000) -> Surface | None:
+def surface_points(clip: Clip, count: int = 300_000) -> Surface | None:
     """Points of the mesh, evenly by area, else the sparse points; None without both."""
     if clip.mesh is not None and len(clip.mesh.faces):
         corners = clip.mesh.vertices[clip.mesh.faces].astype(np.float64)

@@ -1,10 +1,12 @@
 """The last stage of a run: what a person looks at."""
 
 import functools
+import shlex
+import sys
 from typing import Any
 
 from egojax.apps import report, viz
-from egojax.data import results
+from egojax.data import results, runs
 from egojax.data.runs import ClipFolder
 from egojax.task import Progress, Stage
 from egojax.types import Clip, SkippedFrame
@@ -33,8 +35,23 @@ def _show(
             true_ids=results.read_true_ids(folder.path),
             skipped=_all_skipped(clip, folder),
             config=config.to_dict(),
+            machine=_machine(folder),
+            command=_command(),
         )
     return skipped
+
+
+def _command() -> str:
+    """What was typed."""
+    program, *words = sys.argv
+    start = ["egojax"] if program.endswith("egojax") else ["python", program]
+    return shlex.join([*start, *words])
+
+
+def _machine(folder: ClipFolder) -> dict[str, Any]:
+    """What the run folder says about versions and device."""
+    about = runs.open_run(folder.path.parents[1])
+    return {key: value for key, value in about.items() if key != "config"}
 
 
 def _all_skipped(clip: Clip, folder: ClipFolder) -> list[tuple[str, SkippedFrame]]:

@@ -43,6 +43,7 @@ def draw_segments(
     *,
     boxes: Boxes | None = None,
     width: int = PANE_WIDTH,
+    fill: float = FILL,
 ) -> np.ndarray:
     """Draws segments with fill, outline and name.
 
@@ -54,6 +55,7 @@ def draw_segments(
       look: Of these identities.
       boxes: Drawn as rectangles where there are no labels.
       width: Of the picture that comes back; its height follows.
+      fill: Opacity of the inside of a segment.
 
     Returns:
       uint8 (h, width, 3).
@@ -65,7 +67,7 @@ def draw_segments(
     canvas = frame
     if labels is not None:
         ids, ranked = segments.rank_labels(labels)
-        canvas = _fill(frame, ids, ranked, color)
+        canvas = _fill(frame, ids, ranked, color, fill)
         shapes = [s for s in _shapes(ids, ranked) if s.id in shown]
     else:
         shapes = [s for s in _rectangles(boxes) if s.id in shown]
@@ -78,11 +80,15 @@ def draw_segments(
 
 
 def _fill(
-    frame: np.ndarray, ids: np.ndarray, ranked: np.ndarray, color: Mapping[int, Color]
+    frame: np.ndarray,
+    ids: np.ndarray,
+    ranked: np.ndarray,
+    color: Mapping[int, Color],
+    fill: float,
 ) -> np.ndarray:
     lut = color_lut(ids, color)
     drawn = np.array([0, *(int(i) in color for i in ids)], np.uint8)
-    blend = cv2.addWeighted(frame, 1 - FILL, lut[ranked], FILL, 0.0)
+    blend = cv2.addWeighted(frame, 1 - fill, lut[ranked], fill, 0.0)
     out = frame.copy()
     cv2.copyTo(blend, drawn[ranked], out)
     return out
