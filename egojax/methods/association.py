@@ -6,7 +6,7 @@ table in buckets, and undoes all of that.
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -14,9 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from egojax.errors import UsageError
-from egojax.methods import tracker
+from egojax.methods import track_table, tracker
 from egojax.methods.tracker import (
-    BUCKETS,
     Links,
     Observations,
     TrackerConfig,
@@ -25,6 +24,7 @@ from egojax.methods.tracker import (
 from egojax.ops.association import CostWeights
 
 BLOCK = 256  # Frames a scan.
+BUCKETS = (64, 256, 1024, 4096)  # Sizes of the table; each is compiled once.
 
 # A person's word: pairs of (frame position, 2D id).
 Pair = tuple[tuple[int, int], tuple[int, int]]
@@ -79,6 +79,7 @@ def track_online(
     cannot_link: Sequence[Pair] = (),
     seed: int = 0,
     precise: bool = False,
+    backfill: bool = True,
 ) -> Identities:
     """Runs the online tracker over a clip.
 
@@ -90,6 +91,8 @@ def track_online(
       cannot_link: Pairs that are not.
       seed: Of the noise, if there is any.
       precise: In float64, as the published code; needs a device that has it.
+      backfill: With a lag, rename the frames before a decision too. Without, every
+        frame says what was known when it came, and no answer depends on the future.
 
     Raises:
       UsageError: constraints that name no observation, or contradict each other.
@@ -103,7 +106,7 @@ def track_online(
         track, sure, alias, alias_sure = _run(
             padded, columns, bound, weights, config, seed
         )
-    final = tracker.resolve(alias)
+    final = tracker.resolve(alias) if backfill else np.arange(len(alias))
     found = track[columns.frame_idx, rows]
     confidence = sure[columns.frame_idx, rows]
     renamed = final[found] != found
@@ -168,12 +171,11 @@ def _run(
         len(bound.conflicts),
         config,
     )
-    key = jax.random.key(seed)
+    key = jax.random.key(seed) if config.noise_std > 0 else None
     tracks, sure = [], []
     for first in range(0, len(padded.valid), BLOCK):
         block = jax.tree.map(lambda leaf, a=first: leaf[a : a + BLOCK], padded)
-        own = jax.random.fold_in(key, first)
-        state, links = _run_block(state, block, weights, bound, own, config)
+        state, links = _run_block(state, block, weights, bound, key, config)
         tracks.append(np.asarray(links.track))
         sure.append(np.asarray(links.confidence))
     return (
@@ -189,19 +191,20 @@ def _run_block(
     block: Observations,
     weights: CostWeights,
     bound: Constraints,
-    key: jax.Array,
+    key: jax.Array | None,
     config: TrackerConfig,
 ) -> tuple[TrackerState, Links]:
     conflicts = jnp.asarray(bound.conflicts)
     while True:
-        again = jax.random.clone(key)  # A block that is run again sees the same noise.
         after, links = tracker.track_frames(
-            state, block, weights, conflicts, again, config=config
+            state, block, weights, conflicts, key, config=config
         )
         if not after.overflow:
             return after, links
-        larger = [size for size in BUCKETS if size > state.label.shape[0]]
-        state = tracker.grow(state, larger[0] if larger else 2 * state.label.shape[0])
+        larger = [size for size in BUCKETS if size > state.capacity]
+        state = track_table.grow(
+            state, larger[0] if larger else 2 * state.capacity, config
+        )
 
 
 # ----------------------------------------------------------------- constraints
@@ -256,7 +259,7 @@ def constraints(
 
 def _check_frames(columns: Columns, group: np.ndarray) -> None:
     """One thing cannot be two segments of one frame."""
-    seen: Mapping[tuple[int, int], int] = {}
+    seen: dict[tuple[int, int], int] = {}
     for n in np.flatnonzero(group >= 0):
         key = (int(group[n]), int(columns.frame_idx[n]))
         if key in seen:
@@ -265,4 +268,4 @@ def _check_frames(columns: Columns, group: np.ndarray) -> None:
                 f"constraints put 2D ids {other} and {columns.segment_id[n]} of frame "
                 f"{key[1]} together, which are two things"
             )
-        seen = {**seen, key: int(n)}
+        seen[key] = int(n)

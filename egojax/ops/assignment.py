@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Int
 from egojax.types import typed
 
 FORBIDDEN = 1e7  # A finite stand-in for +inf: the loops below subtract costs.
+TINY = 1e-30  # Where nothing has room to move, the gradient is 0 and not 0 / 0.
 
 
 class Plan(NamedTuple):
@@ -26,6 +27,9 @@ class Plan(NamedTuple):
     unmatched: Float[Array, "N"]  # Mass of taking no track; columns sum to 1.
 
 
+# ------------------------------------------------------------------------- soft
+
+
 @typed
 def sinkhorn(
     cost: Float[Array, "T N"],
@@ -33,7 +37,8 @@ def sinkhorn(
     *,
     epsilon: float = 0.1,
     num_iters: int = 50,
-    tolerance: float = 1e-3,
+    tolerance: float = 1e-2,
+    implicit: bool = False,
 ) -> Plan:
     """Entropic transport with a dustbin, in the log domain.
 
@@ -45,36 +50,55 @@ def sinkhorn(
       num_iters: Iterations at most.
       tolerance: Stops once no potential moves by more than this, in units of epsilon.
         0 runs all iterations in a scan, which can be differentiated in reverse.
+      implicit: Differentiate the optimality conditions instead of the iterations: the
+        gradient of the limit, whatever the number of iterations, at the price of one
+        N x N solve. Without it and with a tolerance there is no gradient.
 
     Source: section 2.8.5 of the EgoSeg3D spec; Cuturi 2013; Sarlin et al. 2020
     (SuperGlue), the dustbin.
     """
-    score = -jnp.minimum(cost, FORBIDDEN) / epsilon
-    birth = -jnp.asarray(alpha, cost.dtype) / epsilon
+    # What a pair gains over the dustbin; the dustbins' own potentials are then 0.
+    gain = (alpha - jnp.minimum(cost, FORBIDDEN)) / epsilon
+    unrolled = tolerance == 0 and not implicit
+    seen = gain if unrolled else lax.stop_gradient(gain)
 
-    def half(f: Array) -> Array:
-        """Column potentials from row potentials; the dustbin row has potential 0."""
-        total = jnp.logaddexp(_logsumexp(score + f[:, None], 0), birth)
-        return -total
+    def columns(f: Array) -> Array:
+        return _potential(seen + f[:, None], 0)
 
     def update(f: Array) -> Array:
-        """Row potentials; the slack column lets a row stay without observation."""
-        g = half(f)
-        return -jnp.logaddexp(_logsumexp(score + g[None, :], 1), 0.0)
+        return _potential(seen + columns(f)[None, :], 1)
 
-    first = jnp.zeros(cost.shape[0], cost.dtype)
-    if tolerance > 0:
-        f = _until_still(update, first, num_iters, tolerance)
-    else:
+    first = lax.stop_gradient(_first_prices(gain))
+    if unrolled:
         f, _ = lax.scan(lambda f, _: (update(f), None), first, length=num_iters)
-    g = half(f)
-    return Plan(jnp.exp(score + f[:, None] + g[None, :]), jnp.exp(birth + g))
+    else:
+        f = _until_still(update, first, num_iters, tolerance)
+    g = columns(f)
+    if implicit:
+        g = _newton_step(gain, g)
+        f = _potential(gain + g[None, :], 1)
+    return Plan(jnp.exp(gain + f[:, None] + g[None, :]), jnp.exp(g))
 
 
-def _logsumexp(x: Array, axis: int) -> Array:
-    top = lax.stop_gradient(x.max(axis))
-    safe = jnp.expand_dims(top, axis)
-    return jnp.log(jnp.exp(x - safe).sum(axis)) + top
+def _potential(x: Array, axis: int) -> Array:
+    """-log(1 + sum exp x): what is left to the dustbin, or to a row's slack."""
+    top = lax.stop_gradient(x.max(axis, initial=0.0))
+    total = jnp.exp(x - jnp.expand_dims(top, axis)).sum(axis) + jnp.exp(-top)
+    return -(jnp.log(total) + top)
+
+
+def _first_prices(gain: Array) -> Array:
+    """Row potentials to start from: half of what the two keenest would pay at most.
+
+    An observation's bid for its best row is what it gains over its second best. From 0
+    the potentials would creep towards these values as the logarithm of the iterations.
+    """
+    mine = gain == gain.max(0, initial=-jnp.inf)[None, :]
+    second = jnp.where(mine, 0.0, jnp.maximum(gain, 0.0)).max(0, initial=0.0)
+    bid = jnp.where(mine, jnp.maximum(gain - second[None, :], 0.0), 0.0)
+    top = bid.max(1, initial=0.0)
+    runner_up = jnp.where(bid == top[:, None], 0.0, bid).max(1, initial=0.0)
+    return -0.5 * (top + runner_up)
 
 
 def _until_still(update, first: Array, num_iters: int, tolerance: float) -> Array:
@@ -91,6 +115,28 @@ def _until_still(update, first: Array, num_iters: int, tolerance: float) -> Arra
     return lax.while_loop(moving, body, (jnp.int32(0), big, first))[2]
 
 
+def _newton_step(gain: Array, g: Array) -> Array:
+    """The same column potentials, with the gradient of the optimum.
+
+    g minimises sum_i log(1 + sum_j exp(gain_ij + g_j)) + sum_j (exp(g_j) - g_j). A step
+    of Newton's method from the optimum does not move, but its derivative is that of the
+    optimum (implicit function theorem), forward and in reverse.
+    """
+    f = _potential(gain + g[None, :], 1)
+    plan = jnp.exp(gain + f[:, None] + g[None, :])
+    residual = plan.sum(0) + jnp.exp(g) - 1.0
+    # The Hessian as a Laplacian, so that 1 - P is a sum and not a difference.
+    fixed = lax.stop_gradient(plan)
+    shared = fixed.T @ fixed
+    shared = shared - jnp.diag(jnp.diag(shared))
+    free = fixed.T @ lax.stop_gradient(jnp.exp(f)) + lax.stop_gradient(jnp.exp(g))
+    diagonal = free + shared.sum(1) + TINY
+    scale = lax.rsqrt(diagonal)
+    hessian = jnp.eye(len(g), dtype=g.dtype) - scale[:, None] * shared * scale[None, :]
+    move = -scale * jnp.linalg.solve(hessian, scale * residual)
+    return g + move - lax.stop_gradient(move)
+
+
 @typed
 def round_plan(plan: Plan) -> Int[Array, "N"]:
     """The track of each observation, -1 = none: the best pair from both sides.
@@ -99,9 +145,23 @@ def round_plan(plan: Plan) -> Int[Array, "N"]:
     of its row and of its column.
     """
     best = plan.matched.argmax(0)
-    mass = jnp.take_along_axis(plan.matched, best[None, :], 0)[0]
+    mass = plan.matched.max(0)
     mutual = plan.matched[best].argmax(1) == jnp.arange(plan.matched.shape[1])
     return jnp.where(mutual & (mass > plan.unmatched), best, -1).astype(jnp.int32)
+
+
+# ------------------------------------------------------------------------- exact
+
+
+class _Search(NamedTuple):
+    """Shortest paths from one observation over the columns reached so far."""
+
+    at: Array  # Observation that is expanded next; -1 = the sink was reached.
+    low: Array  # Length of the path to it.
+    distance: Array  # (W,)
+    parent: Array  # (W,) observation before each column.
+    done: Array  # bool (W,)
+    sink: Array
 
 
 @typed
@@ -110,8 +170,9 @@ def exact_matching(
 ) -> Int[Array, "N"]:
     """The track of each observation, -1 = none, at the least total cost.
 
-    Frames without conflict, where every observation's cheapest track is its own, need
-    no search; the others take shortest augmenting paths, O(N^2 (T + N)).
+    Every observation first takes its cheapest track if nobody before it did; those that
+    are left search a shortest augmenting path each, O(N (T + N)). Frames without
+    conflict need no search.
 
     Source: Jonker and Volgenant 1987; Crouse 2016.
     """
@@ -119,76 +180,97 @@ def exact_matching(
     if num_obs == 0 or num_tracks == 0:
         return jnp.full(num_obs, -1, jnp.int32)
     cost = jnp.minimum(cost, FORBIDDEN)
-    best = cost.argmin(0)
-    wanted = cost.min(0) < alpha
-    takers = jnp.zeros(num_tracks, jnp.int32).at[best].add(wanted.astype(jnp.int32))
-    easy = jnp.where(wanted, best, -1).astype(jnp.int32)
-    return lax.cond(takers.max() > 1, lambda: _augment(cost, alpha), lambda: easy)
-
-
-def _augment(cost: Array, alpha: Array | float) -> Array:
-    """Shortest augmenting paths, one observation after the other.
-
-    Columns here: the T tracks, then a dustbin of its own for every observation.
-    """
-    num_tracks, num_obs = cost.shape
+    alpha = jnp.asarray(alpha, cost.dtype)
+    order = jnp.arange(num_obs, dtype=jnp.int32)
+    cheapest = cost.min(0)
+    wish = jnp.where(cheapest < alpha, cost.argmin(0), num_tracks + order)
+    taken = (wish[:, None] == wish[None, :]) & (order[None, :] < order[:, None])
+    holds = jnp.where(taken.any(1), -1, wish).astype(jnp.int32)
+    # Columns here: the tracks, then a dustbin of its own for every observation.
     own = jnp.where(jnp.eye(num_obs, dtype=bool), alpha, FORBIDDEN)
     table = jnp.concatenate([cost.T, own.astype(cost.dtype)], axis=1)
-    width = num_tracks + num_obs
+    prices = jnp.minimum(cheapest, alpha), jnp.zeros(num_tracks + num_obs, cost.dtype)
 
-    def add(row, state):
-        u, v, owner = state
+    def augment(state: tuple) -> tuple:
+        holds, u, v = state
+        row = (holds < 0).argmax().astype(jnp.int32)
+        found = _shortest_path(table, holds, u, v, row)
+        # Prices stay feasible: what was reached moves by what is left to the sink.
+        slack = jnp.where(found.done, found.low - found.distance, 0.0)
+        u = u + jnp.where(holds >= 0, slack[jnp.maximum(holds, 0)], 0.0)
+        u = u.at[row].add(found.low)
+        return _flip(holds, found, row), u, v - slack
 
-        def search(s):
-            distance, parent, done, at, low, _ = s
-            reach = low + table[at] - u[at] - v
-            closer = ~done & (reach < distance)
-            distance = jnp.where(closer, reach, distance)
-            parent = jnp.where(closer, at, parent)
-            open_ = jnp.where(done, jnp.inf, distance)
-            column = open_.argmin().astype(jnp.int32)
-            done = done.at[column].set(True)
-            low = open_[column]
-            return distance, parent, done, owner[column], low, column
+    holds, _, _ = lax.while_loop(lambda s: (s[0] < 0).any(), augment, (holds, *prices))
+    return jnp.where(holds < num_tracks, holds, -1).astype(jnp.int32)
 
-        start = (
-            jnp.full(width, jnp.inf, cost.dtype),
-            jnp.full(width, -1, jnp.int32),
-            jnp.zeros(width, bool),
-            jnp.int32(row),
-            jnp.zeros((), cost.dtype),
-            jnp.int32(0),
-        )
-        distance, parent, done, _, low, sink = lax.while_loop(
-            lambda s: s[3] >= 0, search, start
-        )
-        # Potentials stay feasible: scanned columns move by what is left to the sink.
-        slack = jnp.where(done, low - distance, 0.0)
-        moved = jnp.where(owner >= 0, slack, 0.0)
-        u = u.at[jnp.maximum(owner, 0)].add(moved).at[row].add(low)
-        v = v - slack
 
-        def flip(s):
-            owner, column = s
-            taker = parent[column]
-            before = jnp.argmax(
-                (owner == taker) & (jnp.arange(width) != column)
-            ).astype(jnp.int32)
-            had = (owner == taker).any()
-            owner = owner.at[column].set(taker)
-            nxt = jnp.where((taker == row) | ~had, -1, before).astype(jnp.int32)
-            return owner, nxt
+def _shortest_path(table: Array, holds: Array, u: Array, v: Array, row: Array):
+    width = table.shape[1]
+    columns = jnp.arange(width)
 
-        owner, _ = lax.while_loop(
-            lambda s: s[1] >= 0, flip, (owner, sink.astype(jnp.int32))
-        )
-        return u, v, owner
+    def expand(s: _Search) -> _Search:
+        reach = s.low + table[s.at] - u[s.at] - v
+        closer = ~s.done & (reach < s.distance)
+        distance = jnp.where(closer, reach, s.distance)
+        parent = jnp.where(closer, s.at, s.parent)
+        column = jnp.where(s.done, jnp.inf, distance).argmin().astype(jnp.int32)
+        owned = holds == column
+        at = jnp.where(owned.any(), owned.argmax(), -1).astype(jnp.int32)
+        done = s.done | (columns == column)
+        return _Search(at, distance[column], distance, parent, done, column)
 
-    zero = jnp.zeros(num_obs, cost.dtype), jnp.zeros(width, cost.dtype)
-    owner = jnp.full(width, -1, jnp.int32)
-    _, _, owner = lax.fori_loop(jnp.int32(0), jnp.int32(num_obs), add, (*zero, owner))
-    found = jnp.full(num_obs, -1, jnp.int32)
-    tracks = jnp.arange(num_tracks, dtype=jnp.int32)
-    return found.at[
-        jnp.where(owner[:num_tracks] >= 0, owner[:num_tracks], num_obs)
-    ].set(tracks, mode="drop")
+    first = _Search(
+        at=row,
+        low=jnp.zeros((), table.dtype),
+        distance=jnp.full(width, jnp.inf, table.dtype),
+        parent=jnp.full(width, -1, jnp.int32),
+        done=jnp.zeros(width, bool),
+        sink=jnp.int32(0),
+    )
+    return lax.while_loop(lambda s: s.at >= 0, expand, first)
+
+
+def _flip(holds: Array, found: _Search, row: Array) -> Array:
+    """Everyone on the path gives up its column for the next one."""
+
+    def body(state: tuple) -> tuple:
+        holds, column, _ = state
+        taker = found.parent[column]
+        return holds.at[taker].set(column), holds[taker], taker
+
+    start = (holds, found.sink, jnp.int32(-1))
+    return lax.while_loop(lambda s: s[2] != row, body, start)[0]
+
+
+# -------------------------------------------------------------------- confidence
+
+
+@typed
+def link_confidence(
+    cost: Float[Array, "T N"],
+    found: Int[Array, "N"],
+    alpha: Float[Array, ""] | float,
+) -> Float[Array, "N"]:
+    """How sure each choice of a matching is, in (0, 1], costs being -log likelihoods.
+
+    The choice (a track, or being new) against all others of this observation. Taking a
+    track that another observation holds also costs what that one loses: the price of
+    its next best choice.
+
+    Args:
+      cost: As it was matched; may hold +inf.
+      found: The track of each observation, -1 = new.
+      alpha: Cost of being new.
+    """
+    if cost.shape[0] == 0:
+        return jnp.ones(cost.shape[1], cost.dtype)
+    alpha = jnp.asarray(alpha, cost.dtype)
+    mine = jnp.arange(cost.shape[0])[:, None] == found[None, :]
+    paid = jnp.where(found >= 0, jnp.where(mine, cost, 0.0).sum(0), alpha)
+    other = jnp.minimum(jnp.where(mine, jnp.inf, cost).min(0), alpha)
+    price = jnp.where(mine, jnp.maximum(other - paid, 0.0)[None, :], 0.0).sum(1)
+    low = jnp.minimum(paid, other)
+    charged = cost + jnp.where(mine, 0.0, price[:, None])
+    rivals = jnp.exp(low[None, :] - charged).sum(0)
+    return jnp.exp(low - paid) / (rivals + jnp.exp(low - alpha))

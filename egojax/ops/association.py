@@ -52,9 +52,20 @@ def squared_distance(
     a: Float[ArrayLike, "T D"], b: Float[ArrayLike, "N D"]
 ) -> Float[Array, "T N"]:
     """|a_i - b_j|^2 without the T x N x D differences; never negative."""
-    cross = a @ b.T
-    total = (a * a).sum(-1)[:, None] + (b * b).sum(-1)[None, :] - 2.0 * cross
-    return jnp.maximum(total, 0.0)
+    a, b = jnp.asarray(a), jnp.asarray(b)
+    return distance_from_dots(a @ b.T, (a * a).sum(-1), (b * b).sum(-1))
+
+
+@typed
+def distance_from_dots(
+    dots: Float[Array, "T N"],
+    a_square: Float[Array, "T"],
+    b_square: Float[Array, "N"],
+    shrink: Float[Array, ""] | float = 1.0,
+) -> Float[Array, "T N"]:
+    """|s a_i - b_j|^2 from a_i . b_j, |a_i|^2 and |b_j|^2; never negative."""
+    mine = shrink * shrink * a_square[:, None]
+    return jnp.maximum(mine + b_square[None, :] - 2.0 * shrink * dots, 0.0)
 
 
 @typed
@@ -80,13 +91,16 @@ def location_cost(
     known = jnp.isfinite(tracks).all(-1)[:, None] & jnp.isfinite(observed).all(-1)[None]
     a = jnp.nan_to_num(tracks, posinf=0.0, neginf=0.0)
     b = jnp.nan_to_num(observed, posinf=0.0, neginf=0.0)
-    # Differences, not the Gram form: places far from the origin must stay exact.
-    square = ((a[:, None, :] - b[None, :, :]) ** 2).sum(-1) * weights.location_weight
+    # Differences, not the Gram form: places far from the origin must stay exact. Axis
+    # by axis, since a sum over a last axis of 3 is slow.
+    x, y, z = ((a[:, None, c] - b[None, :, c]) ** 2 for c in range(3))
+    square = (x + y + z) * weights.location_weight
     cap = jnp.asarray(weights.location_cap, square.dtype)
     has_cap = jnp.isfinite(cap)
     safe_cap = jnp.where(has_cap, cap, 0.0)
     # -log of the mixture of a Gaussian and of a uniform share exp(-cap).
-    capped = -jnp.logaddexp(-square, -safe_cap) + jnp.log1p(jnp.exp(-safe_cap))
+    share = jnp.maximum(jnp.exp(-safe_cap), 1e-37)
+    capped = jnp.log1p(share) - jnp.log(jnp.exp(-square) + share)
     cost = jnp.where(has_cap, capped, square)
     unknown = jnp.where(has_cap, 0.5 * safe_cap, 0.0)
     return jnp.log(weights.beta_l) + jnp.where(known, cost, unknown)
@@ -99,7 +113,20 @@ def appearance_cost(
     weights: CostWeights,
 ) -> Float[Array, "T N"]:
     """w ln(1 + beta_v |0.999 e - r|^2); see `location_cost` for the source."""
-    square = squared_distance(weights.track_shrink * tracks, observed)
+    a, b = jnp.asarray(tracks), jnp.asarray(observed)
+    return looks_cost(a @ b.T, (a * a).sum(-1), (b * b).sum(-1), weights)
+
+
+@typed
+def looks_cost(
+    dots: Float[Array, "T N"],
+    track_square: Float[Array, "T"],
+    observed_square: Float[Array, "N"],
+    weights: CostWeights,
+) -> Float[Array, "T N"]:
+    """`appearance_cost` from the dot products and squares of the features."""
+    shrink = weights.track_shrink
+    square = distance_from_dots(dots, track_square, observed_square, shrink)
     return weights.appearance_weight * jnp.log1p(weights.beta_v * square)
 
 

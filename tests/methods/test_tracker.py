@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import export
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from scipy.optimize import linear_sum_assignment
 
 from egojax.errors import UsageError
@@ -261,3 +263,145 @@ def test_an_empty_clip_and_empty_frames_are_fine():
                   for f in dataclasses.fields(empty) if f.name != "num_frames"}
     )  # fmt: skip
     assert len(association.track_online(empty, CostWeights(), TrackerConfig())[0]) == 0
+
+
+def padded_clip(seed: int = 1, **changes) -> tracker.Observations:
+    columns = random_clip(seed, **changes)
+    return association.pad(columns, np.full(len(columns.frame_idx), -1, np.int32))[1]
+
+
+NONE = jnp.zeros((0, 0), bool)
+
+
+@pytest.mark.parametrize("config", [TrackerConfig(lag=3), TrackerConfig(), QUIET])
+def test_frame_by_frame_equals_a_scan_over_the_block(config):
+    block = jax.tree.map(lambda leaf: leaf[:30], padded_clip())
+    weights = jax.tree.map(jnp.float32, association.DEFAULT_WEIGHTS)
+    state = tracker.start(64, 4, 2, 0, config)
+    scanned, links = tracker.track_frames(state, block, weights, NONE, config=config)
+    one = jax.jit(tracker.step, static_argnames="config")
+    for t in range(30):
+        frame = jax.tree.map(lambda leaf, t=t: leaf[t], block)
+        state, out = one(state, frame, weights, NONE, config=config)
+        np.testing.assert_array_equal(out.track, links.track[t])
+    np.testing.assert_array_equal(state.alias, scanned.alias)
+
+
+def test_without_backfill_no_answer_depends_on_the_future():
+    frames = comings_and_goings(gap=20)
+    run = lambda some: association.track_online(  # noqa: E731
+        columns_of(some), association.DEFAULT_WEIGHTS, TrackerConfig(lag=4),
+        backfill=False,
+    ).track_id  # fmt: skip
+    whole = run(frames)
+    for length in (31, 33, 36):
+        part = run(frames[:length])
+        np.testing.assert_array_equal(part, whole[: len(part)])
+    assert whole[-1] == whole[1]  # It came back, ...
+    assert len(np.unique(whole)) == 3  # ... and was somebody else for four frames.
+
+
+def test_the_compared_2d_id_is_the_mode_of_the_last_hundred():
+    """Also when the window has been left behind; ties go to the smallest."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat(rng.integers(0, 5, 90), rng.integers(1, 6, 90)) + 300
+    frames = [[((0, 0, 0), (1, 0), int(label), 0)] for label in labels]
+    block = association.pad(columns_of(frames), np.full(len(labels), -1, np.int32))[1]
+    block = jax.tree.map(lambda leaf: leaf[: len(labels)], block)
+    weights = jax.tree.map(jnp.float32, CostWeights(alpha=1e6))
+
+    def one(state, obs):
+        state, _ = tracker.step(state, obs, weights, NONE, QUIET)
+        return state, state.label[0]
+
+    start = tracker.start(8, 2, 1, 0, QUIET)
+    found = jax.jit(lambda b: jax.lax.scan(one, start, b)[1])(block)
+    expected = [mode(labels[: t + 1][-100:]) for t in range(len(labels))]
+    np.testing.assert_array_equal(np.unique(labels)[found], expected)
+
+
+@pytest.mark.parametrize("precise", [False, True])
+def test_a_sweep_over_four_devices_equals_one_device(precise):
+    """Weights sharded over "data"; the published form in scoped float64 as well."""
+    block, config = padded_clip(), QUIET if precise else TrackerConfig()
+    with jax.enable_x64(precise):
+        dtype = np.float64 if precise else np.float32
+        base = jax.tree.map(dtype, CostWeights())
+        block = dataclasses.replace(
+            block, locations=block.locations.astype(dtype),
+            features=block.features.astype(dtype),
+        )  # fmt: skip
+        state = tracker.start(64, 4, 2, 0, config)
+
+        def run(alpha):
+            weights = dataclasses.replace(base, alpha=alpha)
+            out = tracker.track_frames(state, block, weights, NONE, config=config)
+            return out[1].track
+
+        alphas = np.array([2, 6, 9, 11, 12, 13, 14, 40], dtype)
+        mesh = jax.make_mesh((4,), ("data",), axis_types=(AxisType.Auto,))
+        split = NamedSharding(mesh, PartitionSpec("data"))
+        sweep = jax.jit(jax.vmap(run))
+        four = sweep(jax.device_put(alphas, split))
+        assert len(four.sharding.device_set) == 4
+        np.testing.assert_array_equal(four, sweep(alphas))
+        np.testing.assert_array_equal(four[3], run(alphas[3]))
+
+
+@pytest.mark.parametrize("config", [TrackerConfig(lag=2), tracker.OFFICIAL])
+def test_the_tracker_lowers_for_every_platform(config):
+    block = jax.tree.map(lambda leaf: jnp.asarray(leaf[:4]), padded_clip())
+    state = tracker.start(16, 4, 2, 0, config)
+    weights = jax.tree.map(jnp.float32, CostWeights())
+    call = jax.jit(
+        lambda s, b, w: tracker.track_frames(
+            s, b, w, NONE, jax.random.key(0), config=config
+        )
+    )
+    shapes = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype),
+        (state, block, weights),
+    )
+    exported = export.export(call, platforms=["cpu", "cuda", "tpu"])(*shapes)
+    assert exported.platforms == ("cpu", "cuda", "tpu")
+
+
+def test_constants_on_both_sides_and_the_order_in_a_frame_change_nothing():
+    """Oracle T13: beta_l and alpha shifted alike; observations of a frame permuted."""
+    columns, weights = random_clip(2), CostWeights(alpha=14.0)
+    config = dataclasses.replace(QUIET, gate="before")
+    run = lambda c, w: association.track_online(c, w, config, precise=True)  # noqa: E731
+    base = run(columns, weights).track_id
+    shifted = CostWeights(alpha=14.0 + np.log(3.0), beta_l=30.0)
+    np.testing.assert_array_equal(run(columns, shifted).track_id, base)
+    order = np.lexsort((-columns.segment_id, columns.frame_idx))
+    turned = dataclasses.replace(
+        columns, **{f.name: getattr(columns, f.name)[order]
+                    for f in dataclasses.fields(columns) if f.name != "num_frames"}
+    )  # fmt: skip
+    assert same_partition(run(turned, weights).track_id, base[order])
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        (dict(gate="after"), "gate=after goes with solver=exact"),
+        (dict(lag=2, label_memory="mode"), "lag=2 goes with label_memory=last"),
+        (dict(lag=2, appearance_update="recursive"), "lag=2 goes with"),
+    ],
+)
+def test_switches_that_do_not_go_together_are_told(changes, text):
+    with pytest.raises(UsageError, match=text):
+        TrackerConfig(**changes)
+
+
+def test_the_same_seed_gives_the_same_noise_also_after_growing(monkeypatch):
+    columns = random_clip(3, num_frames=30, num_objects=8)
+    weights = CostWeights(alpha=2.0)
+    run = lambda: (
+        association.track_online(  # noqa: E731
+            columns, weights, tracker.OFFICIAL, precise=True, seed=5
+        ).track_id
+    )
+    first = run()
+    np.testing.assert_array_equal(run(), first)

@@ -1,10 +1,13 @@
 """Matchings against scipy, plans against their optimality conditions, limits."""
 
+import warnings
+
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import export
 from scipy.optimize import linear_sum_assignment
 
 from egojax.ops import assignment
@@ -84,6 +87,74 @@ def test_gradients_agree_with_finite_differences():
         bump = jnp.zeros_like(cost).at[i, j].set(step)
         numeric = (loss(cost + bump) - loss(cost - bump)) / (2 * step)
         assert grad[i, j] == pytest.approx(float(numeric), abs=3e-3)
+
+
+def test_implicit_gradients_equal_those_of_a_converged_unrolled_run():
+    cost = jnp.float32(np.random.default_rng(1).uniform(0, 3, (5, 3)))
+
+    def loss(c, alpha, **how):
+        plan = assignment.sinkhorn(c, alpha, epsilon=0.5, num_iters=2000, **how)
+        return -jnp.log(plan.matched[0, 0] + 1e-3) + plan.unmatched[1]
+
+    grad = jax.grad(loss, argnums=(0, 1))
+    unrolled = grad(cost, 1.5, tolerance=0.0)
+    implicit = grad(cost, 1.5, tolerance=1e-6, implicit=True)
+    chex.assert_trees_all_close(implicit, unrolled, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("epsilon", [0.01, 0.1])
+def test_implicit_gradients_stay_finite_where_the_plan_is_hard(epsilon):
+    def loss(c):
+        plan = assignment.sinkhorn(c, 30.0, epsilon=epsilon, implicit=True)
+        return (plan.matched**2).sum() + plan.unmatched.sum()
+
+    cost = jnp.float32(np.random.default_rng(3).uniform(0, 40, (12, 6)))
+    cost = cost.at[3].set(jnp.inf)
+    chex.assert_tree_all_finite(jax.value_and_grad(loss)(cost))
+
+
+def test_the_plan_is_otts_where_nobody_may_stay_alone():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        linear = pytest.importorskip("ott.solvers.linear")
+        geometry = pytest.importorskip("ott.geometry.geometry")
+    cost = np.random.default_rng(6).uniform(0, 4, (6, 6)).astype(np.float32)
+    ones = jnp.ones(6)
+    with jax.debug_key_reuse(False), jax.numpy_rank_promotion("allow"):
+        problem = geometry.Geometry(cost_matrix=jnp.asarray(cost), epsilon=0.5)
+        theirs = linear.solve(problem, a=ones, b=ones, threshold=1e-6).matrix
+    plan = assignment.sinkhorn(
+        jnp.asarray(cost), 20.0, epsilon=0.5, num_iters=3000, tolerance=1e-7
+    )
+    np.testing.assert_allclose(plan.matched, theirs, atol=2e-4)
+
+
+def test_confidence_is_that_of_the_choice_against_all_others():
+    """By hand: one pair at cost 1 against being new at 3: 1 / (1 + exp(-2))."""
+    sure = assignment.link_confidence(jnp.array([[1.0]]), jnp.array([0]), 3.0)
+    assert float(sure[0]) == pytest.approx(1 / (1 + np.exp(-2)), abs=1e-6)
+    new = assignment.link_confidence(jnp.array([[1.0]]), jnp.array([-1]), 3.0)
+    assert float(new[0]) == pytest.approx(1 / (1 + np.exp(2)), abs=1e-6)
+
+
+def test_a_rival_that_belongs_to_another_raises_no_doubt():
+    cost = jnp.array([[0.0, 0.5], [0.5, 0.0]])
+    alone = assignment.link_confidence(cost[:, :1], jnp.array([0]), 9.0)
+    both = assignment.link_confidence(cost, jnp.array([0, 1]), 9.0)
+    assert float(alone[0]) < 0.63 < float(both[0])
+    assert ((both > 0) & (both <= 1)).all()
+
+
+def test_matchings_and_gradients_lower_for_every_platform():
+    def loss(cost):
+        found = assignment.exact_matching(cost, 2.0)
+        plan = assignment.sinkhorn(cost, 2.0, implicit=True)
+        return plan.matched.sum(), assignment.link_confidence(cost, found, 2.0)
+
+    step = jax.jit(jax.value_and_grad(loss, has_aux=True))
+    shape = jax.ShapeDtypeStruct((16, 4), jnp.float32)
+    exported = export.export(step, platforms=["cpu", "cuda", "tpu"])(shape)
+    assert exported.platforms == ("cpu", "cuda", "tpu")
 
 
 @pytest.mark.parametrize("value", [0.0, 1e6, np.inf])
