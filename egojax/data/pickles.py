@@ -11,12 +11,18 @@ import math
 import pathlib
 import pickle
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 
-from egojax.data.arrays import first_line, members_of, npy_header, read_bytes
+from egojax.data.arrays import (
+    first_line,
+    members_of,
+    npy_header,
+    read_bytes,
+    write_bytes,
+)
 from egojax.errors import UsageError
 
 STORAGES = {
@@ -54,6 +60,13 @@ def read_npy_dict(path: pathlib.Path | str) -> dict[Any, Any]:
     if not isinstance(found, dict):
         raise UsageError(f"{path}: a {type(found).__name__}; expected a dictionary")
     return found
+
+
+def write_npy_dict(path: pathlib.Path | str, table: Mapping[Any, np.ndarray]) -> None:
+    """Writes a dictionary of arrays as official readers expect it: pickled."""
+    buffer = io.BytesIO()
+    np.save(buffer, np.array(dict(table), object), allow_pickle=True)
+    write_bytes(path, buffer.getvalue())
 
 
 def read_pt(path: pathlib.Path | str) -> Any:

@@ -1,19 +1,13 @@
 import json
+import pickle
+import shutil
 
 import numpy as np
 import pytest
 
-from egojax.data import egoseg3d
+from egojax.data import egoseg3d, visor
 from egojax.errors import FrameError, UsageError
-from egojax.types import (
-    Camera,
-    Clip,
-    Mesh,
-    SegmentFeatures,
-    Segments,
-    Source,
-    TrackTable,
-)
+from egojax.types import Camera, Clip, Mesh, SegmentFeatures, Segments, Source
 
 HW = (6, 8)
 LABELS = np.zeros((2, *HW), np.int32)
@@ -44,7 +38,12 @@ def clip():
         features=Source.of([SegmentFeatures(ids, np.ones((1, 5), np.float32))] * 2),
         camera=Source.of([Camera(k, np.eye(4), None, HW)] * 2),
         points=np.ones((3, 3)),
-        mesh=Mesh(np.eye(3, dtype=np.float32), np.array([[0, 1, 2]], np.int32)),
+        mesh=Mesh(
+            np.eye(3, dtype=np.float32),
+            np.array([[0, 1, 2]], np.int32),
+            np.array([[9, 8, 7], [6, 5, 4], [3, 2, 1]], np.uint8),
+        ),
+        streams={"aligned_depth": Source.of(np.full((2, *HW), 2.25))},
     )
 
 
@@ -53,6 +52,7 @@ def test_a_written_clip_comes_back(tmp_path, clip):
     assert egoseg3d.videos(tmp_path) == ("P01_01",)
     found = egoseg3d.read_clip(tmp_path, "P01_01")
     assert (found.frame_ids, found.size_hw, found.notes) == (FRAMES, HW, ())
+    assert found.fps == 12  # Every fifth frame of 60 a second.
     assert found.metric_scale == 1.25
     for layer in ("labels", "depth", "static_depth", "frames"):
         for a, b in zip(found.sources[layer], clip.sources[layer], strict=True):
@@ -61,28 +61,199 @@ def test_a_written_clip_comes_back(tmp_path, clip):
     np.testing.assert_array_equal(found.features[0].values, np.ones((1, 5)))
     np.testing.assert_allclose(found.camera[1].intrinsics, clip.camera[1].intrinsics)
     np.testing.assert_array_equal(found.mesh.faces, clip.mesh.faces)
+    np.testing.assert_array_equal(found.mesh.colors, clip.mesh.colors)
+    np.testing.assert_array_equal(found.streams["aligned_depth"][1], 2.25)
     np.testing.assert_array_equal(found.truth.segments[1].category, [0, 1])
     assert set(np.unique(found.truth.labels[1])) == {0, 2, 3}
+    home = tmp_path / "P01" / "P01_01"
+    aligned = np.load(home / f"aligned_depth/default/{FRAMES[0]}_depth.npy")
+    assert aligned.dtype == np.float64
+    (row,) = json.loads((home / "segmaps/deva_OWLv2_s5/pred.json").read_text())[
+        "annotations"
+    ][0]["segments_info"]
+    assert row == {"id": 300, "category_id": 1, "score": 0.5, "area": 9}
 
 
-def test_written_tracks_are_read_as_a_tree(tmp_path, clip):
-    n = np.arange(3)
-    table = TrackTable(
-        frame_idx=np.array([0, 1, 1]), segment_id=np.array([300, 300, 70000]),
-        track_id=np.array([1, 1, 0]), category=np.array([0, 1, 0]),
-        score=n * 0.1, confidence=n * 0.1, location=np.full((3, 3), 2.0),
-        centroid_xy=np.zeros((3, 2)), area=n,
-    )  # fmt: skip
-    egoseg3d.write_tracks(tmp_path, clip, table, {"alpha": 30})
-    frames, labels, segments = egoseg3d.read_tree(tmp_path)
-    assert frames == FRAMES
-    np.testing.assert_array_equal(labels[1], LABELS[1] == 300)
-    assert segments[0].category.tolist() == [1]
-    raw = np.load(tmp_path / "Annotations" / "Raw" / f"{FRAMES[0]}.npy")
-    assert raw.dtype == np.uint32
-    info = json.loads((tmp_path / "pred.json").read_text())["annotations"][0]
-    assert info["segments_info"][0]["loc3d"] == [2, 2, 2]
-    assert json.loads((tmp_path / "args.json").read_text()) == {"alpha": 30}
+@pytest.mark.parametrize("form", ["visor_DEVA100_segmaps", "visor_segmaps", "polygons"])
+def test_all_three_forms_of_the_truth_say_the_same(tmp_path, clip, form):
+    egoseg3d.write_clip(tmp_path, clip)
+    found = egoseg3d.read_clip(tmp_path, "P01_01", truth=form)
+    assert not any("truth" in note for note in found.notes)
+    expected = np.zeros(HW, int)
+    expected[1:4, 2:5], expected[4:, 6:] = 3, 2  # Class of pan 2, of tap 1; plus 1.
+    np.testing.assert_array_equal(found.truth.labels[1], expected)
+    np.testing.assert_array_equal(found.truth.segments[1].category, [0, 1])
+
+
+def test_frames_without_annotation_have_no_truth(tmp_path, clip):
+    egoseg3d.write_clip(tmp_path, clip)
+    folder = tmp_path / "P01" / "P01_01" / "visor_DEVA100_segmaps"
+    (folder / f"{FRAMES[0]}.npy").unlink()
+    found = egoseg3d.read_clip(tmp_path, "P01_01")
+    assert found.truth.labels[0] is None
+    assert found.truth.segments[0] is None
+    (note,) = found.notes
+    assert note.startswith("truth: ") and "nothing for 1 frames" in note
+
+
+def official_truth(root, folder, values, classes):
+    home = root / "P01" / "P01_01"
+    for name in ("visor_DEVA100_segmaps", "visor_segmaps"):
+        shutil.rmtree(home / name)
+    (home / folder).mkdir()
+    for frame in FRAMES:
+        np.save(home / folder / f"{frame}.npy", values)
+    (root / "visor" / "P01_01_classes.json").unlink()
+    data = {"visor": [{"class2id": classes}], "class_names": {*classes}}
+    path = root / "visor" / "P01_01_classes.pt"
+    path.write_bytes(pickle.dumps(data, protocol=2))
+
+
+def test_a_tap_is_a_class_of_its_own_but_for_extended_maps(tmp_path, clip):
+    egoseg3d.write_clip(tmp_path, clip)
+    classes = {"tap": 0, "pan": 5}
+    values = np.full(HW, -1, np.int32)
+    values[0], values[1] = 0, 5
+    official_truth(tmp_path, "visor_segmaps", values, classes)
+    found = egoseg3d.read_clip(tmp_path, "P01_01", truth="visor_segmaps")
+    np.testing.assert_array_equal(found.truth.segments[0].ids, [1, 6])
+    np.testing.assert_array_equal(found.truth.segments[0].category, [0, 1])
+    assert found.notes == ()
+    shutil.move(tmp_path / "P01/P01_01/visor_segmaps", tmp_path / "P01/P01_01/visor_x")
+    found = egoseg3d.read_clip(tmp_path, "P01_01", truth="visor_x")
+    np.testing.assert_array_equal(found.truth.segments[0].ids, [6])
+    assert visor.TAP_DEFECT in found.notes[0]
+
+
+def test_maps_of_another_size_take_the_nearest_class(tmp_path, clip):
+    egoseg3d.write_clip(tmp_path, clip)
+    small = np.full((3, 4), -1, np.int32)
+    small[1, 2] = 5
+    official_truth(tmp_path, "visor_segmaps", small, {"pan": 5})
+    found = egoseg3d.read_clip(tmp_path, "P01_01", truth="visor_segmaps").truth
+    expected = np.zeros(HW, int)
+    expected[2:4, 4:6] = 6
+    np.testing.assert_array_equal(found.labels[0], expected)
+
+
+def test_names_that_share_a_class_are_told(tmp_path, clip):
+    egoseg3d.write_clip(tmp_path, clip)
+    classes = {"pan": 5, "tap": 5}
+    official_truth(tmp_path, "visor_segmaps", np.full(HW, 5), classes)
+    found = egoseg3d.read_clip(tmp_path, "P01_01", truth="visor_segmaps")
+    assert "tap, pan are VISOR's class 5" in found.notes[0]
+    np.testing.assert_array_equal(found.truth.segments[0].category, [0])
+
+
+def test_a_second_clip_keeps_the_scale_of_the_first(tmp_path, clip):
+    egoseg3d.write_clip(tmp_path, clip)
+    egoseg3d.write_clip(tmp_path, clip.replace(name="P02_102", metric_scale=0.5))
+    assert egoseg3d.videos(tmp_path) == ("P01_01", "P02_102")
+    assert egoseg3d.read_clip(tmp_path, "P01_01").metric_scale == 1.25
+    second = egoseg3d.read_clip(tmp_path, "P02_102")
+    assert (second.metric_scale, second.fps) == (0.5, 10)
+
+
+def test_frames_that_cannot_be_read_are_left_out_of_the_tree(tmp_path, clip):
+    def broken(t):
+        if t == 1:
+            raise FrameError("gone")
+        return clip.depth[t]
+
+    spoiled = clip.replace(depth=Source(broken, 2))
+    seen = []
+    skipped = egoseg3d.write_clip(
+        tmp_path, spoiled, progress=lambda done, total: seen.append((done, total))
+    )
+    assert skipped == [(1, "gone")]
+    assert seen == [(1, 2)]
+    assert egoseg3d.read_clip(tmp_path, "P01_01").frame_ids == FRAMES[:1]
+
+
+def test_late_frames_are_left_out_as_published(tmp_path, clip):
+    egoseg3d.write_clip(tmp_path, clip)
+    found = egoseg3d.read_clip(tmp_path, "P01_01", max_frame=5)
+    assert found.frame_ids == FRAMES[:1]
+    assert "1 frames beyond number 5 are left out" in found.notes[0]
+    with pytest.raises(UsageError, match="no frame with a number up to 0"):
+        egoseg3d.read_clip(tmp_path, "P01_01", max_frame=0)
+
+
+def test_the_last_listing_of_an_id_gives_its_category(tmp_path, clip):
+    changing = Source.of([rows([300], [0]), rows([300, 70000], [1, 0])])
+    egoseg3d.write_clip(tmp_path, clip.replace(segments=changing))
+    found = egoseg3d.read_clip(tmp_path, "P01_01")
+    assert found.segments[0].category.tolist() == [0]
+    found = egoseg3d.read_clip(tmp_path, "P01_01", categories="last")
+    assert found.segments[0].category.tolist() == [1]
+    assert found.segments[0].score.tolist() == [0.5]
+
+
+def test_aligned_depth_behind_the_camera_is_unknown(tmp_path, clip):
+    depth = np.full(HW, 2.0)
+    depth[0], depth[1] = -0.5, np.nan
+    streams = {"aligned_depth": Source.of([depth] * 2)}
+    egoseg3d.write_clip(tmp_path, clip.replace(streams=streams))
+    found = egoseg3d.read_clip(tmp_path, "P01_01").streams["aligned_depth"][0]
+    assert np.isinf(found[:2]).all() and (found[2:] == 2).all()
+
+
+def test_cameras_of_another_size_are_told(tmp_path, clip):
+    cameras = [clip.camera[t].replace(size_hw=(12, 16)) for t in range(2)]
+    egoseg3d.write_clip(tmp_path, clip.replace(camera=Source.of(cameras)))
+    with pytest.raises(UsageError, match=r"cameras for \(12, 16\)"):
+        egoseg3d.read_clip(tmp_path, "P01_01")
+
+
+@pytest.mark.parametrize("scale", [0, -1, "1", True, None, float("nan"), []])
+def test_a_scale_that_is_none_is_told(tmp_path, clip, scale):
+    egoseg3d.write_clip(tmp_path, clip)
+    path = tmp_path / "meta.json"
+    path.write_text(json.dumps({"rescale_scores": {"P01_01": scale}}))
+    with pytest.raises(UsageError, match=r"meta\.json: rescale_scores\.P01_01"):
+        egoseg3d.read_clip(tmp_path, "P01_01")
+
+
+RAW = "segmaps/deva_OWLv2_s5/Annotations/Raw"
+BAD_LAYERS = {
+    "depth of another size": ("depth", "_depth", np.zeros((3, 3), np.float32)),
+    "depth of text": ("depth", "_depth", np.array([["a"]])),
+    "negative depth": ("mesh_depth", "_depth", np.full(HW, -1.0)),
+    "a flat map": (RAW, "", np.zeros(48, int)),
+    "a smaller map": (RAW, "", np.zeros((2, 2), int)),
+    "a map of fractions": (RAW, "", np.ones(HW)),
+    "an id of 64 bit": (RAW, "", np.full(HW, 1 << 40)),
+    "classes below -1": ("visor_DEVA100_segmaps", "", np.full(HW, -7)),
+    "absurd classes": ("visor_DEVA100_segmaps", "", np.full(HW, 1 << 30)),
+    "an endless map": ("visor_DEVA100_segmaps", "", np.zeros((1, 1 << 15), np.int8)),
+    "an empty map": ("visor_DEVA100_segmaps", "", np.zeros((0, 4), int)),
+    "aligned integers": ("aligned_depth/default", "_depth", np.ones(HW, int)),
+    "features by name": ("features/dino_s5", "_feat", {"a": np.ones(3)}),
+    "ragged features": ("features/dino_s5", "_feat", {1: np.ones(3), 2: np.ones(4)}),
+    "features of NaN": ("features/dino_s5", "_feat", {1: np.full(3, np.nan)}),
+    "features of text": ("features/dino_s5", "_feat", {1: "abc"}),
+    "no features": ("features/dino_s5", "_feat", np.ones(3)),
+}
+
+
+@pytest.mark.parametrize("what", BAD_LAYERS)
+def test_a_bad_file_of_a_layer_costs_its_frame_one_line(tmp_path, clip, what):
+    folder, suffix, values = BAD_LAYERS[what]
+    egoseg3d.write_clip(tmp_path, clip)
+    path = tmp_path / "P01" / "P01_01" / folder / f"{FRAMES[1]}{suffix}.npy"
+    np.save(path, values, allow_pickle=True)
+    found = egoseg3d.read_clip(tmp_path, "P01_01")
+    layers = [*found.sources.values(), *found.streams.values(), found.truth.labels]
+    told = []
+    for source in layers:
+        assert source[0] is not None
+        try:
+            source[1]
+        except FrameError as err:
+            told.append(str(err))
+    (line,) = told
+    assert line.startswith(f"{path}: ")
+    assert "\n" not in line
 
 
 def test_layers_that_are_not_there_are_told(tmp_path, clip):
@@ -91,6 +262,7 @@ def test_layers_that_are_not_there_are_told(tmp_path, clip):
     egoseg3d.write_clip(tmp_path, bare)
     found = egoseg3d.read_clip(tmp_path, "P01_01")
     assert len(found.notes) == 6
+    assert found.fps == 12
     assert found.truth is None
 
 
@@ -104,28 +276,3 @@ def test_a_single_bad_map_spoils_its_frame_alone(tmp_path, clip):
         assert layer[0] is not None
         with pytest.raises(FrameError, match=FRAMES[1]):
             layer[1]
-
-
-SEGMENT = {"id": 5, "category_id": 0}
-ONE = {"file_name": "a.jpg", "segments_info": [SEGMENT]}
-BAD = [
-    [],
-    {"annotations": []},
-    {"annotations": 3},
-    {"annotations": [ONE, ONE]},
-    {"annotations": [{"file_name": "a.jpg"}]},
-    {"annotations": [{**ONE, "segments_info": [{"id": 0, "category_id": 0}]}]},
-    {"annotations": [{**ONE, "segments_info": [SEGMENT, SEGMENT]}]},
-    {"annotations": [{**ONE, "segments_info": [{**SEGMENT, "category_id": 9}]}]},
-    {"annotations": [{**ONE, "segments_info": [{**SEGMENT, "score": 7}]}]},
-    {"annotations": [ONE], "category_name2id": {"tap": 4}},
-]
-
-
-@pytest.mark.parametrize("data", BAD)
-def test_a_bad_prediction_file_is_told(tmp_path, data):
-    if isinstance(data, dict):
-        data = {"category_name2id": {"tap": 0}, **data}
-    (tmp_path / "pred.json").write_text(json.dumps(data))
-    with pytest.raises(UsageError, match=r"pred\.json"):
-        egoseg3d.read_tree(tmp_path)
