@@ -2,7 +2,9 @@
 
 import pathlib
 import shutil
+import socket
 import subprocess
+import time
 import urllib.request
 
 import numpy as np
@@ -21,26 +23,77 @@ BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture
-def server():
+def furnished(num_frames=20):
     vertices = np.array([[0, 0, 0], [2, 0, 0], [0, 2, 0], [2, 2, 1]], np.float32)
     faces = np.array([[0, 1, 2], [2, 1, 3], [2, 1, 0], [3, 1, 2]], np.int32)
     colors = np.tile(np.uint8([[200, 60, 40]]), (4, 1))
-    clip = make_clip(20).replace(mesh=Mesh(vertices, faces, colors))
-    found = view.serve(clip, make_table(3, 20), port=18080)
+    return make_clip(num_frames).replace(mesh=Mesh(vertices, faces, colors))
+
+
+@pytest.fixture
+def viewer():
+    found = view.serve(furnished(), make_table(3, 20), port=0)
     yield found
     found.stop()
 
 
-def test_the_viewer_answers(server):
-    url = f"http://127.0.0.1:{server.get_port()}"
-    with urllib.request.urlopen(url, timeout=20) as page:
+def test_the_viewer_answers(viewer):
+    with urllib.request.urlopen(f"http://127.0.0.1:{viewer.port}", timeout=20) as page:
         assert page.status == 200 and b"<html" in page.read().lower()
+
+
+def test_marks_stand_where_objects_were_seen_last_and_fade_out_of_view(viewer):
+    table = make_table(3, 20)
+    viewer.show(19)
+    seen = set(table.track_id[table.frame_idx == 19].tolist())
+    marks = {
+        i: viewer.server.scene.get_handle_by_name(f"/marks/{i}") for i in (1, 2, 3)
+    }
+    for i, mark in marks.items():
+        rows = np.flatnonzero(table.track_id == i)
+        last = np.median(np.array_split(table.location[rows], len(rows) // 5)[-1], 0)
+        assert mark.visible
+        np.testing.assert_allclose(mark.position, last, atol=1e-5)
+        assert (mark.opacity == 1.0) == (i in seen)
+
+
+def test_playing_moves_on(viewer):
+    viewer.play()
+    deadline = time.monotonic() + 20
+    while viewer.shown <= 0 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert viewer.shown > 0
+
+
+def test_a_port_that_is_taken_is_told_in_one_line(viewer):
+    with pytest.raises(UsageError, match=str(viewer.port)) as told:
+        view.serve(furnished(), make_table(1, 20), port=viewer.port)
+    assert "\n" not in str(told.value)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        with pytest.raises(UsageError, match="cannot listen"):
+            view.serve(furnished(), make_table(1, 20), port=other.getsockname()[1])
+
+
+def test_it_draws_points_no_frames_and_no_objects(tmp_path):
+    points = np.random.default_rng(0).normal(size=(50, 3))
+    bare = make_clip(4).replace(frames=None, labels=None, points=points)
+    found = view.serve(bare, make_table(0, 4), port=0)
+    found.show(3)
+    assert found.shown == 3
+    found.stop()
+
+
+def test_the_exported_page_stands_alone(tmp_path):
+    view.export(tmp_path / "scene.html", furnished(5), make_table(2, 5))
+    text = (tmp_path / "scene.html").read_text()
+    assert "__VISER_EMBED_DATA__" in text and text.lstrip().startswith("<!")
 
 
 @pytest.mark.browser
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
-def test_a_browser_draws_the_scene(server, tmp_path):
+def test_a_browser_draws_the_scene(viewer, tmp_path):
     picture = tmp_path / "view.png"
     flags = [
         *("--headless", "--no-sandbox", "--disable-gpu", "--use-angle=swiftshader"),
@@ -48,7 +101,7 @@ def test_a_browser_draws_the_scene(server, tmp_path):
         *("--disable-background-networking", "--disable-component-update"),
         *("--disable-sync", "--window-size=800,600", "--virtual-time-budget=15000"),
     ]
-    url = f"http://127.0.0.1:{server.get_port()}"
+    url = f"http://127.0.0.1:{viewer.port}"
     subprocess.run(
         [
             str(BROWSER),
@@ -68,7 +121,7 @@ def test_a_browser_draws_the_scene(server, tmp_path):
 
 def test_a_clip_without_poses_is_told():
     with pytest.raises(UsageError, match="no camera poses"):
-        view.serve(make_clip(4, poses=False), make_table(1, 4), port=18090)
+        view.serve(make_clip(4, poses=False), make_table(1, 4), port=0)
 
 
 def test_a_run_without_tracks_is_told(tmp_path, monkeypatch, capsys):
