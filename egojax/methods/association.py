@@ -172,18 +172,28 @@ def _run(
         config,
     )
     key = jax.random.key(seed) if config.noise_std > 0 else None
-    tracks, sure = [], []
+    tracks, sure, renamed = [], [], {}
+    name, total = np.zeros(0, np.int32), 0  # Of the rows in use, and names given.
     for first in range(0, len(padded.valid), BLOCK):
         block = jax.tree.map(lambda leaf, a=first: leaf[a : a + BLOCK], padded)
         state, links = _run_block(state, block, weights, bound, key, config)
-        tracks.append(np.asarray(links.track))
+        new = int(state.count) - len(name)
+        name = np.append(name, np.arange(total, total + new, dtype=np.int32))
+        total += new
+        row = np.asarray(links.track)
+        tracks.append(np.where(row >= 0, np.append(name, -1)[row], -1))
         sure.append(np.asarray(links.confidence))
-    return (
-        np.concatenate(tracks),
-        np.concatenate(sure),
-        np.asarray(state.alias),
-        np.asarray(state.alias_confidence),
-    )
+        if config.lag > 0:
+            into = np.asarray(state.alias)[: len(name)]
+            certain = np.asarray(state.alias_confidence)
+            kept = into == np.arange(len(name))
+            for k in np.flatnonzero(~kept):
+                renamed[name[k]] = name[into[k]], certain[k]
+            state, name = track_table.compact(state, config), name[kept]
+    alias, alias_sure = np.arange(total), np.ones(total)
+    for k, (into, certain) in renamed.items():
+        alias[k], alias_sure[k] = into, certain
+    return np.concatenate(tracks), np.concatenate(sure), alias, alias_sure
 
 
 def _run_block(

@@ -150,6 +150,31 @@ def grow(state: TrackerState, capacity: int, config: TrackerConfig) -> TrackerSt
     return jax.tree.map(widen, state, blank)
 
 
+@functools.partial(jax.jit, static_argnames="config")
+def compact(state: TrackerState, config: TrackerConfig) -> TrackerState:
+    """The same table without the rows that were merged into others, in order."""
+    rows = jnp.arange(state.capacity)
+    kept = (rows < state.count) & (state.alias == rows)
+    count = kept.sum().astype(jnp.int32)
+    order = jnp.argsort(~kept, stable=True)
+    blank = start(
+        state.capacity,
+        state.feature.shape[1],
+        state.category_count.shape[1],
+        state.groups.shape[1],
+        config,
+    )
+
+    def gather(table: Array, new: Array) -> Array:
+        if table.ndim == 0:
+            return table
+        used = (rows < count).reshape(-1, *[1] * (table.ndim - 1))
+        return jnp.where(used, table[order], new)
+
+    packed = jax.tree.map(gather, state, blank)
+    return dataclasses.replace(packed, count=count, alias=blank.alias)
+
+
 def resolve(alias: np.ndarray) -> np.ndarray:
     """The last track of each chain of aliases."""
     out = np.asarray(alias).copy()
@@ -342,6 +367,7 @@ def merge(
     place, was = rows_of(state.location, gone), rows_of(state.location, into)
     place = jnp.where(jnp.isfinite(place).all(-1, keepdims=True), place, was)
     label = pour(state.label, rows_of(state.label, gone))
+    groups = state.groups.at[into].max(rows_of(state.groups, gone), mode="drop")
     return dataclasses.replace(
         state,
         location=pour(state.location, place),
@@ -352,7 +378,7 @@ def merge(
         category_count=pour(state.category_count, counts),
         num_obs=pour(state.num_obs, n_old + n_new),
         seen=pour(state.seen, rows_of(state.seen, gone)),
-        groups=state.groups.at[into].max(rows_of(state.groups, gone), mode="drop"),
+        groups=groups.at[gone].set(False, mode="drop"),
         alias=state.alias.at[gone].set(target, mode="drop"),
         alias_confidence=state.alias_confidence.at[gone].set(confidence, mode="drop"),
     )

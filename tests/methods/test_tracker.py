@@ -203,6 +203,19 @@ def test_what_must_not_be_the_same_is_not():
     assert found.track_id[-1] != found.track_id[1]
 
 
+def test_what_was_merged_keeps_a_persons_word():
+    """A set that came with a provisional track is held by the track it became."""
+    frames = comings_and_goings(gap=20)
+    frames += [[((0, 0, 1), (1, 0), 11, 0)]] * 8
+    frames += [[((0, 0, 1), (1, 0), 11, 0), ((3, 0, 1), (1, 0), 55, 0)]] * 3
+    columns = columns_of(frames)
+    found = association.track_online(
+        columns, association.DEFAULT_WEIGHTS, TrackerConfig(lag=4),
+        must_link=[((31, 99), (48, 55))],
+    )  # fmt: skip
+    assert found.track_id[-1] == found.track_id[1] != found.track_id[0]
+
+
 def test_contradictions_and_strangers_are_told():
     columns = columns_of(comings_and_goings())
     run = lambda **kw: association.track_online(  # noqa: E731
@@ -395,13 +408,34 @@ def test_switches_that_do_not_go_together_are_told(changes, text):
         TrackerConfig(**changes)
 
 
-def test_the_same_seed_gives_the_same_noise_also_after_growing(monkeypatch):
+def test_merged_tracks_make_room_for_others(monkeypatch):
+    """Blocks of 8 frames in a small table name things as one large block does."""
+    frames = comings_and_goings(gap=20)
+    for turn in range(12):
+        frames += [
+            [((0.5, 0, 1), (1, 0), 200 + turn, 0)] if t < 6 else [] for t in range(8)
+        ]
+    columns, config = columns_of(frames), TrackerConfig(lag=3)
+    run = lambda: association.track_online(  # noqa: E731
+        columns, association.DEFAULT_WEIGHTS, config
+    )
+    whole = run()
+    assert len(np.unique(whole.track_id)) == 2
+    monkeypatch.setattr(association, "BLOCK", 8)
+    monkeypatch.setattr(association, "BUCKETS", (8,))
+    grown = []
+    monkeypatch.setattr(association.track_table, "grow", lambda *_: grown.append(1))
+    for ours, theirs in zip(run(), whole, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+    assert not grown
+
+
+def test_the_same_seed_gives_the_same_noise():
     columns = random_clip(3, num_frames=30, num_objects=8)
     weights = CostWeights(alpha=2.0)
-    run = lambda: (
-        association.track_online(  # noqa: E731
-            columns, weights, tracker.OFFICIAL, precise=True, seed=5
-        ).track_id
-    )
-    first = run()
-    np.testing.assert_array_equal(run(), first)
+
+    def run():
+        config = tracker.OFFICIAL
+        return association.track_online(columns, weights, config, precise=True, seed=5)
+
+    np.testing.assert_array_equal(run().track_id, run().track_id)
