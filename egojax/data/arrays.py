@@ -202,8 +202,12 @@ def first_line(err: BaseException) -> str:
 # ----------------------------------------------------------------------- writing
 
 
-def write_bytes(path: pathlib.Path | str, data: bytes) -> None:
+def write_bytes(path: pathlib.Path | str, data: bytes, sync: bool = True) -> None:
     """Writes under a temporary name and renames; a full disk leaves the old file.
+
+    Args:
+      sync: Wait for the disk, or a power cut may leave an empty file. That takes
+        milliseconds: layers of single frames, which are many, do without.
 
     Raises:
       UsageError: the disk is full, or the folder cannot be written to.
@@ -215,7 +219,8 @@ def write_bytes(path: pathlib.Path | str, data: bytes) -> None:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
                 file.flush()
-                os.fsync(file.fileno())  # Or a power cut may leave an empty file.
+                if sync:
+                    os.fsync(file.fileno())
             os.chmod(name, 0o644)
             os.replace(name, path)
         except BaseException:
@@ -243,10 +248,10 @@ def write_npz(path: pathlib.Path | str, columns: Mapping[str, np.ndarray]) -> No
 
 
 def write_npy(path: pathlib.Path | str, values: np.ndarray) -> None:
-    """Writes one array."""
+    """Writes one array, a layer of a frame."""
     buffer = io.BytesIO()
     np.save(buffer, values, allow_pickle=False)
-    write_bytes(path, buffer.getvalue())
+    write_bytes(path, buffer.getvalue(), sync=False)
 
 
 def write_text(path: pathlib.Path | str, text: str) -> None:

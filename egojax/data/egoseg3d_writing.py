@@ -6,6 +6,7 @@ VISOR class k + 1, for class 0 is lost in maps that were extended.
 """
 
 import fcntl
+import os
 import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -141,12 +142,17 @@ def _ply(mesh: Mesh) -> bytes:
 
 def _write_scale(path: pathlib.Path, name: str, scale: float) -> None:
     """Adds a video to the table; shards of one job may do so at the same time."""
-    with (path.parent / ".meta.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)  # Until it is closed.
         data = arrays.read_json(path) if path.exists() else {}
+        if not isinstance(data, dict):
+            raise UsageError(f"{path}: expected an object with rescale_scores")
         table = data.get("rescale_scores", {})
         data["rescale_scores"] = {**table, name: float(scale)}
         arrays.write_json(path, data)
+    finally:
+        os.close(folder)
 
 
 # --------------------------------------------------------------------------- truth

@@ -280,4 +280,4 @@ def _write_encoded(path: pathlib.Path, pixels: np.ndarray, options: list[int]) -
     done, data = cv2.imencode(path.suffix, pixels, options)
     if not done:
         raise ValueError(f"{path}: cannot encode {pixels.dtype} as {path.suffix}")
-    arrays.write_bytes(path, data.tobytes())
+    arrays.write_bytes(path, data.tobytes(), sync=False)

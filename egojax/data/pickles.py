@@ -66,7 +66,7 @@ def write_npy_dict(path: pathlib.Path | str, table: Mapping[Any, np.ndarray]) ->
     """Writes a dictionary of arrays as official readers expect it: pickled."""
     buffer = io.BytesIO()
     np.save(buffer, np.array(dict(table), object), allow_pickle=True)
-    write_bytes(path, buffer.getvalue())
+    write_bytes(path, buffer.getvalue(), sync=False)
 
 
 def read_pt(path: pathlib.Path | str) -> Any:

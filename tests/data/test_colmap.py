@@ -5,7 +5,7 @@ import struct
 import numpy as np
 import pytest
 
-from egojax.data import colmap
+from egojax.data import colmap, colmap_format
 from egojax.errors import UsageError
 from egojax.types import Camera, Clip, Source
 
@@ -72,21 +72,20 @@ def test_the_pose_is_that_of_the_quaternion():
 def test_cameras_of_every_model_are_read_as_colmap_writes_them(tmp_path, binary):
     pycolmap = pytest.importorskip("pycolmap")
     made = pycolmap.Reconstruction()
-    for number, name in enumerate(colmap.MODELS):
-        count = colmap._num_params(name)
+    for number, name in enumerate(colmap_format.MODELS):
+        count = colmap_format.num_params(name)
         assert int(pycolmap.CameraModelId.__members__[name]) == number
         params = [300.0 + number, *(0.1 * n for n in range(1, count))]
         camera = pycolmap.Camera(model=name, width=456, height=256, params=params)
         camera.camera_id = number + 1
         made.add_camera_with_trivial_rig(camera)
     (made.write_binary if binary else made.write_text)(tmp_path)
-    read = colmap.BINARY[0] if binary else colmap.TEXT[0]
     path = tmp_path / f"cameras.{'bin' if binary else 'txt'}"
-    found = dict(read(path.read_bytes()))
+    found = dict(colmap_format.parse("cameras", binary, path.read_bytes()))
     for key, camera in found.items():
-        assert camera.model == colmap.MODELS[key - 1]
+        assert camera.model == colmap_format.MODELS[key - 1]
         assert camera.params == tuple(made.cameras[key].params)
-    assert len(found) == len(colmap.MODELS)
+    assert len(found) == len(colmap_format.MODELS)
 
 
 LENS = {
