@@ -40,6 +40,9 @@ def read_table(
         raise UsageError(
             f"{path}: no column {', '.join(missing)}; found {', '.join(header)}"
         )
+    twice = [name for name in columns if header.count(name) > 1]
+    if twice:
+        raise UsageError(f"{path}: the column {', '.join(twice)} is there twice")
     numbered = [(line, row) for line, row in enumerate(rows, 2) if row]
     problems = [
         f"{path}:{line}: {len(row)} cells; the header has {len(header)}"

@@ -46,3 +46,11 @@ def test_poses_follow_the_quaternion():
     table = {name: np.array(values) for name, values in columns.items()}
     (pose,) = csv_tables.matrices("a.csv", table, "t{}", "q{}")
     np.testing.assert_allclose(pose @ [1, 0, 0, 1], [1, 3, 3, 1], atol=1e-12)
+
+
+def test_a_column_that_is_there_twice_is_told(tmp_path):
+    (tmp_path / "a.csv").write_text("x,y,x\n1,2,3\n")
+    with pytest.raises(UsageError, match="the column x is there twice"):
+        csv_tables.read_table(tmp_path / "a.csv", {"x": float})
+    found = csv_tables.read_table(tmp_path / "a.csv", {"y": int})
+    assert found["y"].tolist() == [2]
