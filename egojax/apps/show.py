@@ -42,8 +42,9 @@ def _show(
 
 
 def _command() -> str:
-    """What was typed."""
+    """What was typed, but for what belongs to this one call."""
     program, *words = sys.argv
+    words = [w for w in words if not w.startswith(("--only=", "--mode="))]
     start = ["egojax"] if program.endswith("egojax") else ["python", program]
     return shlex.join([*start, *words])
 

@@ -48,9 +48,12 @@ def main(task: Task, folder: RunFolder, host: str, port: int) -> int:
         )
     table = results.read_table(tables[done[0]])
     viewer = serve(task.clips[done[0]](), table, host=host, port=port)
-    print(f"viewer: http://{host}:{viewer.port} shows {done[0]} (Ctrl-C ends it)")
+    print(
+        f"viewer: http://{host}:{viewer.port} shows {done[0]} (Ctrl-C ends it)",
+        flush=True,
+    )
     if done[1:]:
-        print(f"others: --config.data.clips=NAME, of {', '.join(done[1:])}")
+        print(f"others: --config.data.clips=NAME, of {', '.join(done[1:])}", flush=True)
     try:
         while True:
             time.sleep(1.0)

@@ -20,6 +20,7 @@ pytest.importorskip("viser")
 from egojax.apps import view
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
+BUDGETS_MS = (15_000, 40_000, 90_000)
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
@@ -91,32 +92,35 @@ def test_the_exported_page_stands_alone(tmp_path):
     assert "__VISER_EMBED_DATA__" in text and text.lstrip().startswith("<!")
 
 
-@pytest.mark.browser
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
-def test_a_browser_draws_the_scene(viewer, tmp_path):
-    picture = tmp_path / "view.png"
+def photograph(url, folder, budget_ms):
+    """What a headless browser shows of a page after some of its own time, RGB."""
     flags = [
         *("--headless", "--no-sandbox", "--disable-gpu", "--use-angle=swiftshader"),
         *("--enable-unsafe-swiftshader", "--disable-quic", "--no-first-run"),
         *("--disable-background-networking", "--disable-component-update"),
-        *("--disable-sync", "--window-size=800,600", "--virtual-time-budget=15000"),
+        *("--disable-sync", "--window-size=800,600"),
+        f"--virtual-time-budget={budget_ms}",
+        f"--user-data-dir={folder / f'profile{budget_ms}'}",
+        f"--screenshot={folder / 'view.png'}",
     ]
+    command = [str(BROWSER), *flags, url]
+    subprocess.run(command, check=True, timeout=120, capture_output=True)
+    return np.asarray(Image.open(folder / "view.png").convert("RGB")).astype(int)
+
+
+def share_of_red(picture):
+    """The mesh alone is red: the page around it has no such pixel, only orange."""
+    red, green, blue = picture.transpose(2, 0, 1)
+    return ((red - green > 60) & (abs(green - blue) < 40)).mean()
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
+def test_a_browser_draws_the_scene(viewer, tmp_path):
     url = f"http://127.0.0.1:{viewer.port}"
-    subprocess.run(
-        [
-            str(BROWSER),
-            *flags,
-            f"--user-data-dir={tmp_path / 'profile'}",
-            f"--screenshot={picture}",
-            url,
-        ],
-        check=True,
-        timeout=120,
-        capture_output=True,
-    )
-    red, green, blue = np.asarray(Image.open(picture).convert("RGB")).transpose(2, 0, 1)
-    # The mesh alone is red: the page around it has no such pixel.
-    assert ((red > 100) & (green < 80) & (blue < 80)).mean() > 0.005
+    # The browser's clock runs ahead of the socket: on a busy machine it needs longer.
+    shares = (share_of_red(photograph(url, tmp_path, ms)) for ms in BUDGETS_MS)
+    assert any(share > 0.005 for share in shares)
 
 
 def test_a_clip_without_poses_is_told():
