@@ -39,12 +39,13 @@ class Layout(NamedTuple):
 
 
 def lay_out(model: Model, bonds: Bonds, chains: list[list[int]]) -> Layout:
+    """Puts chains in a row, and finds the evidence of each."""
     sizes = np.array([len(chain) for chain in chains])
     order = np.concatenate([np.array(chain, int) for chain in chains])
     high = np.cumsum(sizes)
     low = high - sizes
     chain = np.repeat(np.arange(len(sizes)), sizes)
-    place = np.empty(len(order), int)
+    place = np.zeros(len(model.tracklets.first), int)
     place[order] = np.arange(len(order))
     link = np.zeros(len(order))
     link[1:] = _link_score(model, order[:-1], order[1:])

@@ -149,14 +149,15 @@ def measure_looks(tracklets: Tracklets, noise: Noise) -> Looks:
     drift = tracklets.change[long] / 2 - noise.feature**2 / np.maximum(half, 1)
     drift = max(0.0, float(np.median(drift))) if len(drift) else 0.0
     own = noise.feature**2 / size + drift
+    if tracklets.feature.shape[1] == 0:
+        return Looks(own, 1.0)
     i, j = _together(tracklets)
     apart = ((tracklets.feature[i] - tracklets.feature[j]) ** 2).mean(1)
     alike = (apart - own[i] - own[j]) / 2
     if not len(i):  # Nothing to learn from: as different as any two.
         alike = tracklets.feature.var(axis=0)
     # At least a little: no two things look exactly the same.
-    least = 0.01 * noise.feature**2
-    return Looks(own, max(float(np.median(alike)) if alike.size else 0.0, least))
+    return Looks(own, max(float(np.median(alike)), 0.01 * noise.feature**2))
 
 
 def _together(tracklets: Tracklets) -> tuple[np.ndarray, np.ndarray]:
@@ -171,8 +172,6 @@ def _together(tracklets: Tracklets) -> tuple[np.ndarray, np.ndarray]:
         alike &= tracklets.first[j] <= tracklets.last[i]
         pairs.append(np.stack([i[alike], j[alike]]))
     i, j = np.concatenate(pairs, axis=1)
-    if tracklets.feature.shape[1] == 0:
-        return i[:0], j[:0]
     return i, j
 
 

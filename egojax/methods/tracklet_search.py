@@ -8,6 +8,7 @@ evidence, so it ends.
 Memory is O(tracklets x neighbours) but for blocks of bounded size.
 """
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -15,10 +16,13 @@ from scipy import sparse
 from scipy.sparse import csgraph
 
 from egojax.methods.tracklet_chains import Bonds, Layout, evaluate, lay_out
-from egojax.methods.tracklet_evidence import Model, link_terms, pair_score
+from egojax.methods.tracklet_evidence import Model, pair_score
 from egojax.methods.tracklet_moves import Moves, all_moves, change_of
 
 BLOCK = 2_000_000  # Numbers in a temporary array.
+ROUGH_PLACE = 0.08  # Metres: one sigma of a place in the rough choice of candidates.
+DOUBTS = (2.0, 4.0, 8.0)  # Nats: links of less margin are opened and made again.
+HOPELESS = -10.0  # Pairs of less evidence are not tried.
 
 
 class Solution(NamedTuple):
@@ -32,98 +36,195 @@ class Solution(NamedTuple):
 def search(model: Model, bonds: Bonds, neighbours: int) -> Solution:
     """Finds the partition of most evidence; deterministic.
 
+    It starts from the best links by pairs; then the answer is taken apart where it is
+    least sure, and improved again.
+
     Args:
       model: Of the clip.
       bonds: Constraints; sets of one `holds` column must not overlap in time.
       neighbours: Successors and predecessors of each tracklet that are tried.
     """
-    count = len(model.tracklets.first)
     i, j = candidates(model, neighbours)
-    chains = _first_links(model, bonds, _bound_chains(model, bonds), i, j)
-    moves = all_moves(i, j, count)
+    moves = all_moves(i, j, len(model.tracklets.first))
     gains = np.full(len(moves.kind), -np.inf)
-    changed = np.ones(count, bool)
+    every = np.ones(len(model.tracklets.first), bool)
+    free = Bonds(bonds.holds[:, :0], bonds.conflicts[:0, :0])
+    chains = _first_links(model, i, j)
+    best, gains = _improve(model, free, moves, chains, gains, every)
+    if bonds.holds.any():
+        chains = _obey(best.chains, bonds)
+        best, gains = _improve(model, bonds, moves, chains, gains, every)
+    for doubt in DOUBTS:
+        chains, opened = _take_apart(best, bonds, doubt)
+        found, after = _improve(model, bonds, moves, chains, gains, opened)
+        if found.evidence > best.evidence + 1e-6:
+            best, gains = found, after
+    return best
+
+
+def _improve(
+    model: Model,
+    bonds: Bonds,
+    moves: Moves,
+    chains: list[list[int]],
+    gains: np.ndarray,
+    changed: np.ndarray,
+) -> tuple[Solution, np.ndarray]:
+    """Makes moves until none gains.
+
+    Args:
+      model: Of the clip.
+      bonds: Constraints.
+      moves: All of them.
+      chains: To start from.
+      gains: Of the moves, but for those that touch ...
+      changed: ... bool (K,), these tracklets.
+
+    Returns:
+      The answer, and the gains of all moves from there.
+    """
+    gains = gains.copy()
     while True:
         layout = lay_out(model, bonds, chains)
         stale = np.flatnonzero(changed[moves.a] | changed[moves.b])
         gains[stale] = _gains(model, bonds, layout, moves.take(stale))
         picked = _compatible(layout, moves, gains)
-        if not picked:
+        if picked:
+            chains, changed = _apply(layout, moves, picked)
+            continue
+        merged = _merge_bound(model, bonds, layout, chains)
+        if len(merged) == len(chains):
             margin = _margins(layout, moves, gains)
-            return Solution(chains, margin, float(layout.values.sum()))
-        chains, changed = _apply(layout, moves, picked)
+            evidence = float(layout.values.sum())
+            return Solution(chains, margin, evidence), gains
+        chains, changed = merged, np.ones(len(changed), bool)
+
+
+def _merge_bound(
+    model: Model, bonds: Bonds, layout: Layout, chains: list[list[int]]
+) -> list[list[int]]:
+    """Merges chains with must-linked tracklets with others, where that gains most.
+
+    Such a chain cannot be cut, and so would never meet a chain of the same object whose
+    frames interleave with its own.
+    """
+    first, last = model.tracklets.first, model.tracklets.last
+    held = [n for n, chain in enumerate(chains) if bonds.holds[chain].any()]
+    tries, pairs = [], []
+    for m in held:
+        for n, other in enumerate(chains):
+            apart = last[other[-1]] < first[chains[m][0]]
+            apart |= first[other[0]] > last[chains[m][-1]]
+            if n == m or apart:
+                continue
+            both = sorted(chains[m] + other, key=lambda k: first[k])
+            if (first[both[1:]] > last[both[:-1]]).all():
+                tries.append(both)
+                pairs.append((m, n))
+    if not tries:
+        return chains
+    gain = lay_out(model, bonds, tries).values - layout.values[np.array(pairs)].sum(1)
+    gone: set[int] = set()
+    out = []
+    for k in np.argsort(-gain, kind="stable"):
+        if gain[k] > 1e-6 and gone.isdisjoint(pairs[k]):
+            gone.update(pairs[k])
+            out.append(tries[k])
+    return out + [chain for n, chain in enumerate(chains) if n not in gone]
+
+
+def _take_apart(
+    found: Solution, bonds: Bonds, doubt: float
+) -> tuple[list[list[int]], np.ndarray]:
+    """Cuts all links of a margin below `doubt`, but for those of must-linked sets.
+
+    Returns:
+      The chains, and which tracklets (K,) are in chains that were cut.
+    """
+    chains, opened = [], np.zeros(len(found.margin), bool)
+    for chain in found.chains:
+        cuts = [n for n, k in enumerate(chain) if n and found.margin[k] < doubt]
+        if bonds.holds[chain].any():
+            cuts = []
+        opened[chain] = bool(cuts)
+        bounds = itertools.pairwise([0, *cuts, len(chain)])
+        chains += [chain[a:b] for a, b in bounds]
+    return chains, opened
 
 
 def candidates(model: Model, neighbours: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs (i, j) worth a try: each tracklet's best successors and predecessors."""
-    count = len(model.tracklets.first)
-    every = np.arange(count)
-    size = max(1, BLOCK // max(1, count * 4))
-    found = []
-    for low in range(0, count, size):
+    """Pairs (i, j) worth a try: each tracklet's best successors and predecessors.
+
+    All pairs are compared, roughly, a block of rows at a time; and each tracklet with
+    the next of its 2D id.
+    """
+    a = model.tracklets
+    every = np.arange(len(a.first))
+    size = max(1, BLOCK // (8 * max(1, len(every))))
+    by_id = np.lexsort((a.first, a.segment_id))
+    same = a.segment_id[by_id[1:]] == a.segment_id[by_id[:-1]]
+    found = [np.stack([by_id[:-1][same], by_id[1:][same]])]
+    for low in range(0, len(every), size):
         block = every[low : low + size]
-        found.append(_best(model, block[:, None], every[None, :], neighbours))
-        back = _best(model, every[None, :], block[:, None], neighbours)
-        found.append(back[::-1])
-    pairs = np.concatenate(found, axis=1) if found else np.zeros((2, 0), int)
-    return tuple(np.unique(pairs, axis=1))
+        for forward in (True, False):
+            score = _rough_score(model, block, forward)
+            keep = min(neighbours, score.shape[1])
+            top = np.argpartition(-score, keep - 1, axis=1)[:, :keep]
+            good = np.isfinite(np.take_along_axis(score, top, axis=1))
+            row, slot = np.nonzero(good)
+            pair = np.stack([block[row], top[row, slot]])
+            found.append(pair if forward else pair[::-1])
+    i, j = np.unique(np.concatenate(found, axis=1), axis=1)
+    after = a.first[j] > a.last[i]
+    hopeful = after & (pair_score(model, i, j) > HOPELESS)
+    return i[hopeful], j[hopeful]
 
 
-def _best(model: Model, i: np.ndarray, j: np.ndarray, neighbours: int) -> np.ndarray:
-    """(2, P): rows of the block and, for each, its columns of the best pair score."""
-    score = _quick_score(model, i, j)
-    block = (i if i.shape[1] == 1 else j)[:, 0]
-    keep = min(neighbours, score.shape[1])
-    top = np.argpartition(-score, keep - 1, axis=1)[:, :keep]
-    good = np.isfinite(np.take_along_axis(score, top, axis=1))
-    row, slot = np.nonzero(good)
-    return np.stack([block[row], top[row, slot]])
+def _rough_score(model: Model, block: np.ndarray, forward: bool) -> np.ndarray:
+    """Score (B, K), float32, of all successors (or predecessors) of some tracklets.
 
-
-def _quick_score(model: Model, i: np.ndarray, j: np.ndarray) -> np.ndarray:
-    """The score of pairs (B, K) but for the category's exact form."""
+    Of many that fit, as the later sightings of a thing at rest, the next in time are
+    the best: the gap counts, though it is no evidence.
+    """
     a, looks, weights = model.tracklets, model.looks, model.config.weights
-    place, same_id = link_terms(model, i, j)
-    flat = a.feature - a.feature.mean(0)
-    rows, columns = (i[:, 0], j[0]) if i.shape[1] == 1 else (j[:, 0], i[0])
-    square = (flat**2).sum(1)
-    apart = square[rows][:, None] + square[columns] - 2 * flat[rows] @ flat[columns].T
-    own = looks.own[rows][:, None] + looks.own[columns]
-    wide = own + 2 * looks.alike
-    look = 0.5 * flat.shape[1] * np.log(wide / own)
-    look = look - 0.5 * apart * (1 / own - 1 / wide)
-    kind = np.where(a.category[i] == a.category[j], 0.0, -2.0)
-    score = weights[0] * place + weights[1] * look + weights[2] * kind
-    score = score + weights[3] * same_id
-    return np.where(a.first[j] > a.last[i], score, -np.inf)
+    here, there = (a.end, a.start) if forward else (a.start, a.end)
+    square = _squares(here[block, 1] - model.center, there[:, 1] - model.center)
+    square = np.where(np.isfinite(square), square, ROUGH_PLACE**2)
+    score = -np.minimum(square / (2 * ROUGH_PLACE**2), 6.0) * weights[0]
+    own = (looks.own[block][:, None] + looks.own).astype(np.float32)
+    wide = own + np.float32(2 * looks.alike)
+    middle = a.feature.mean(0)
+    apart = _squares(a.feature[block] - middle, a.feature - middle)
+    score -= weights[1] * 0.5 * apart * (1 / own - 1 / wide)
+    score += weights[1] * 0.5 * a.feature.shape[1] * np.log(wide / own)
+    score -= weights[2] * 2.0 * (a.category[block][:, None] != a.category)
+    late, soon = (a.last[block], a.first) if forward else (a.first[block], a.last)
+    gap = soon - late[:, None] if forward else late[:, None] - soon
+    score -= np.log(np.maximum(gap, 1).astype(np.float32))
+    return np.where(gap > 0, score, -np.inf)
 
 
-def _bound_chains(model: Model, bonds: Bonds) -> list[list[int]]:
-    """Must-linked tracklets as chains, all others alone."""
-    count = len(model.tracklets.first)
-    taken = np.zeros(count, bool)
-    chains = []
-    for group in bonds.holds.T:
-        members = np.flatnonzero(group & ~taken)
-        if len(members):
-            chains.append([int(k) for k in members])  # Sorted by first frame.
-            taken[members] = True
-    return chains + [[int(k)] for k in np.flatnonzero(~taken)]
+def _squares(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    a, b = a.astype(np.float32), b.astype(np.float32)
+    return (a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * a @ b.T
 
 
-def _first_links(
-    model: Model, bonds: Bonds, chains: list[list[int]], i: np.ndarray, j: np.ndarray
-) -> list[list[int]]:
+def _obey(chains: list[list[int]], bonds: Bonds) -> list[list[int]]:
+    """Takes the sets that break a constraint out, each as a chain of its own."""
+    times = np.array([bonds.holds[chain].any(0) for chain in chains])
+    meets = times @ bonds.conflicts.astype(int) > 0
+    bad = (times.sum(0) > 1) | (times & meets).any(0)
+    taken = np.any(bonds.holds[:, bad], axis=1)
+    left = [[k for k in chain if not taken[k]] for chain in chains]
+    sets = [np.flatnonzero(holders).tolist() for holders in bonds.holds[:, bad].T]
+    return [chain for chain in left + sets if chain]
+
+
+def _first_links(model: Model, i: np.ndarray, j: np.ndarray) -> list[list[int]]:
     """Joins tracklets by the best assignment of ends to starts."""
     count = len(model.tracklets.first)
-    free = np.ones(count, bool)
-    free[[k for chain in chains if len(chain) > 1 for k in chain]] = False
-    free &= ~bonds.holds.any(axis=1)
     score = pair_score(model, i, j)
-    good = (score > 0) & free[i] & free[j]
-    i, j, score = i[good], j[good], score[good]
-    if not len(i):
-        return chains
+    i, j, score = i[score > 0], j[score > 0], score[score > 0]
     # Every end may also end for good: a column of its own at no gain.
     every = np.arange(count)
     rows = np.concatenate([i, every])
@@ -132,14 +233,13 @@ def _first_links(
     table = sparse.csr_matrix((gain, (rows, columns)), (count, 2 * count))
     left, right = csgraph.min_weight_full_bipartite_matching(table, maximize=True)
     follows = {int(a): int(b) for a, b in zip(left, right, strict=True) if b < count}
-    heads = [c for c in chains if c[0] not in set(follows.values())]
-    out = []
-    for head in heads:
-        chain = list(head)
+    chains = []
+    for head in sorted(set(range(count)) - set(follows.values())):
+        chain = [head]
         while chain[-1] in follows:
             chain.append(follows[chain[-1]])
-        out.append(chain)
-    return out
+        chains.append(chain)
+    return chains
 
 
 # ----------------------------------------------------------------------- improve
@@ -153,7 +253,10 @@ def _gains(model: Model, bonds: Bonds, layout: Layout, moves: Moves) -> np.ndarr
         change = change_of(layout, moves.take(slice(low, low + size)))
         rows = np.flatnonzero(change.valid)
         parts = change.parts[rows].reshape(-1, 3, 2)
-        new = evaluate(model, bonds, layout, parts).reshape(-1, 3).sum(1)
+        there = (parts[..., 1] > parts[..., 0]).any(1)
+        new = np.zeros(len(parts))
+        new[there] = evaluate(model, bonds, layout, parts[there])
+        new = new.reshape(-1, 3).sum(1)
         p, q = change.old[rows].T
         old = layout.values[p] + np.where(p != q, layout.values[q], 0.0)
         gains[low + rows] = new - old

@@ -126,7 +126,7 @@ def prepare(
     )
     group = bound.group[order]
     size = np.maximum(jumps.location, jumps.appearance)
-    starts |= _forced_cuts(rows.segment_id, size, group, bound.conflicts)
+    starts |= _forced_cuts(rows, size, group)
     piece = np.cumsum(starts) - 1
     host = np.full(len(order), -1)
     if config.halves and area is not None:
@@ -174,13 +174,42 @@ def _compress(feature: np.ndarray) -> np.ndarray:
     return (centered @ axes[:, -MAX_DIMS:]).astype(np.float64)
 
 
-def _forced_cuts(
-    segment_id: np.ndarray, size: np.ndarray, group: np.ndarray, conflicts: np.ndarray
-) -> np.ndarray:
-    """Cuts an id, at its largest jump, between rows that may not be one thing."""
+def _forced_cuts(rows: Rows, size: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """Cuts so that a person's constraints can be kept whatever the 2D ids say.
+
+    A tracklet then holds one must-link set at most, and those of a set do not overlap.
+
+    Args:
+      rows: See there.
+      size: (M,), of the jump before each row: ids are cut where they jump most.
+      group: int (M,), must-link set of each row; -1 = none.
+
+    Returns:
+      bool (M,): rows that start a tracklet.
+    """
     cuts = np.zeros(len(group), bool)
     named = np.flatnonzero(group >= 0)
     for a, b in itertools.pairwise(named):
-        if segment_id[a] == segment_id[b] and conflicts[group[a], group[b]]:
+        if rows.segment_id[a] == rows.segment_id[b] and group[a] != group[b]:
             cuts[a + 1 + int(size[a + 1 : b + 1].argmax())] = True
+    by_set = named[np.lexsort((rows.frame_idx[named], group[named]))]
+    for a, b in itertools.pairwise(by_set):
+        if group[a] == group[b] and rows.segment_id[a] != rows.segment_id[b]:
+            cuts[_hand_over(rows, size, int(a), int(b))] = True
     return cuts
+
+
+def _hand_over(rows: Rows, size: np.ndarray, a: int, b: int) -> np.ndarray:
+    """Rows at which the ids of a and b are cut, so that one ends as the other starts.
+
+    None if they are never seen together.
+    """
+    one, two = (np.flatnonzero(rows.segment_id == rows.segment_id[k]) for k in (a, b))
+    if rows.frame_idx[one[-1]] < rows.frame_idx[two[0]]:
+        return one[:0]
+    both = np.concatenate([one, two])
+    frame = rows.frame_idx[both]
+    between = (frame > rows.frame_idx[a]) & (frame <= rows.frame_idx[b])
+    at = frame[between][size[both[between]].argmax()]
+    heads = [k[rows.frame_idx[k] >= at][:1] for k in (one, two)]
+    return np.concatenate(heads)

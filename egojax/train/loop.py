@@ -28,7 +28,8 @@ from egojax.train.log import TrainLog
 from egojax.train.mesh import Rules, lay_out, path_name, put_batch, split, whole
 
 Batch = Any
-Loss = Callable[[nnx.Module, Any, jax.Array], tuple[jax.Array, dict[str, Mean]]]
+# What is logged: means, or plain numbers that are means of the batch already.
+Loss = Callable[[nnx.Module, Any, jax.Array], tuple[jax.Array, dict[str, Any]]]
 
 
 class Trainable(Protocol):
@@ -218,7 +219,8 @@ def make_train_step(
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         norm = optax.tree.norm(grads)
-        logs = {"loss": Mean.of(loss), "grad_norm": Mean.of(norm), **logs}
+        logs = {"loss": loss, "grad_norm": norm, **logs}
+        logs = {k: v if isinstance(v, Mean) else Mean.of(v) for k, v in logs.items()}
         finite = jnp.stack(
             [jnp.isfinite(logs[name].total) for name in sorted(logs)]
             + [jnp.isfinite(g).all() for g in jax.tree.leaves(grads)]
