@@ -79,7 +79,8 @@ def frame_name(given: Any) -> str:
     if not isinstance(given, str) or not given.isprintable():
         raise ValueError(f"{given!r:.80} is no file name")
     path = pathlib.PurePosixPath(given.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or ":" in given or not path.stem:
+    drive = given[1:2] == ":"  # As "C:a.jpg" of another system.
+    if path.is_absolute() or drive or ".." in path.parts or not path.stem:
         raise ValueError(f"{given!r:.80} is not a file name inside its folder")
     return path.stem
 
@@ -103,23 +104,26 @@ def read_npy(
     Raises:
       UsageError: missing, truncated, pickled, or not as asked for.
     """
-    data = io.BytesIO(read_bytes(path))
-    try:
-        found, dtype = npy_header(data, len(data.getbuffer()))
-    except ValueError as err:
-        raise UsageError(f"{path}: not a readable npy file ({err})") from None
-    if dtype.hasobject:
-        raise UsageError(f"{path}: pickled objects; expected an array of numbers")
-    if dtype.kind not in kinds:
-        raise UsageError(f"{path}: {dtype} values; expected a dtype of kind {kinds}")
-    if shape is not None and not _fits(found, shape):
-        want = ", ".join("any" if n is None else str(n) for n in shape)
-        raise UsageError(f"{path}: shape {found}; expected ({want})")
-    data.seek(0)
-    try:
-        values = np.lib.format.read_array(data, allow_pickle=False)
-    except ValueError as err:
-        raise UsageError(f"{path}: not a readable npy file ({err})") from None
+    with open_file(path) as file:
+        try:
+            found, dtype = npy_header(file, os.fstat(file.fileno()).st_size)
+        except ValueError as err:
+            raise UsageError(f"{path}: not a readable npy file ({err})") from None
+        if dtype.hasobject:
+            raise UsageError(f"{path}: pickled objects; expected an array of numbers")
+        if dtype.kind not in kinds:
+            raise UsageError(
+                f"{path}: {dtype} values; expected a dtype of kind {kinds}"
+            )
+        if shape is not None and not _fits(found, shape):
+            want = ", ".join("any" if n is None else str(n) for n in shape)
+            raise UsageError(f"{path}: shape {found}; expected ({want})")
+        file.seek(0)
+        try:
+            values = np.lib.format.read_array(file, allow_pickle=False)
+        except (OSError, ValueError) as err:
+            why = first_line(err)
+            raise UsageError(f"{path}: not a readable npy file ({why})") from None
     if finite and not np.isfinite(values).all():
         raise UsageError(f"{path}: values that are not finite")
     return values.astype(dtype.newbyteorder("="), copy=False)

@@ -200,7 +200,6 @@ ALLOWED: dict[tuple[str, str], Any] = {
     },
 }
 
-
 # Opcodes that such files do not have, and that reserve memory or reach past the file.
 REFUSED = (pickle.BYTEARRAY8, pickle.NEXT_BUFFER, pickle.READONLY_BUFFER)
 REFUSED += (pickle.EXT1, pickle.EXT2, pickle.EXT4)
@@ -252,6 +251,9 @@ class _Unpickler(pickle._Unpickler):
     }
 
 
+PLAIN = (str, bytes, bool, int, float, complex, type(None), np.generic, np.ndarray)
+
+
 def _plain(value: Any, done: dict[int, Any]) -> Any:
     """The value with arrays in place of their stand-ins.
 
@@ -270,7 +272,7 @@ def _plain(value: Any, done: dict[int, Any]) -> Any:
             found = _objects(items).reshape(found.shape)
     elif isinstance(value, dict):
         found = {_plain(k, done): _plain(item, done) for k, item in value.items()}
-    elif isinstance(value, list | tuple):
+    elif isinstance(value, list | tuple | set | frozenset):
         found = type(value)(_plain(item, done) for item in value)
     elif isinstance(value, PLAIN) and not isinstance(value, _Storage):
         return value
@@ -278,7 +280,3 @@ def _plain(value: Any, done: dict[int, Any]) -> Any:
         raise ValueError(f"a {type(value).__name__} in it")
     done[id(value)] = found
     return found
-
-
-PLAIN = (str, bytes, bool, int, float, complex, set, frozenset, type(None))
-PLAIN += (np.generic, np.ndarray)

@@ -160,6 +160,7 @@ def test_a_name_that_leaves_its_folder_is_refused(given):
 def test_a_frame_is_named_without_folder_and_suffix():
     assert arrays.frame_name("cam 1/frame_01.jpg") == "frame_01"
     assert arrays.frame_name("frame.0012.png") == "frame.0012"
+    assert arrays.frame_name("12:30:05.png") == "12:30:05"
 
 
 def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
@@ -244,6 +245,7 @@ BAD_PICKLES = {
     "huge buffer": b"\x80\x05\x96" + struct.pack("<Q", 1 << 40) + b"a.",
     "extension": b"\x80\x02\x82\x01.",
     "a function as value": b"c_codecs\nencode\n.",
+    "a function in a set": b"\x80\x04\x8f(c_codecs\nencode\n\x90.",
     "a changed function": b"c_codecs\nencode\n}N\x86b.",
     "a changed class": b"cnumpy\ndtype\n}N\x86b.",
     "huge list in itself": b"]q\x00h\x00a.",
