@@ -58,13 +58,15 @@ def write_clip(
     skipped = []
     for t, frame in enumerate(clip.frame_ids):
         try:
-            labels = clip.labels[t]
+            labels, rows = clip.labels[t], clip.segments[t]
             layers = list(_layers(root, home, clip, t, features))
             classes = _classes(clip, t)
         except FrameError as err:
             skipped.append(SkippedFrame(t, str(err)))
             continue
-        tree.add(frame, labels, segmaps.infos_of(clip.segments[t], labels))
+        if labels is None:
+            labels = np.zeros(clip.size_hw, np.int32)
+        tree.add(frame, labels, segmaps.infos_of(rows, labels))
         for path, write, value in layers:
             path.parent.mkdir(parents=True, exist_ok=True)
             write(path, value)
@@ -176,6 +178,6 @@ def _write_classes(
 ) -> None:
     """Writes the two forms of a class map, with background -1 and with background 0."""
     zero = np.where(classes == visor.BACKGROUND, 0, classes).astype(np.int64)
-    for folder, values in (("visor_segmaps", classes), (extended, zero)):
+    for folder, values in {extended: zero, "visor_segmaps": classes}.items():
         (home / folder).mkdir(exist_ok=True)
         arrays.write_npy(home / folder / f"{frame}.npy", values)

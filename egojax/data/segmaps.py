@@ -137,7 +137,7 @@ class TreeWriter:
     def add(
         self, frame: str, labels: np.ndarray | None, infos: list[dict[str, Any]]
     ) -> None:
-        """Writes a frame's map, if there is one, and remembers what is in it."""
+        """Lists what is in a frame and writes its map, unless that cannot be read."""
         if labels is not None:
             arrays.write_npy(self._raw / f"{frame}.npy", labels.astype(np.uint32))
         self._rows.append({"file_name": f"{frame}.jpg", "segments_info": infos})
@@ -196,14 +196,12 @@ def _renamed(clip: Clip, t: int, names: Mapping[int, int]) -> np.ndarray | None:
     )
 
 
-def infos_of(rows: Segments | None, labels: np.ndarray | None) -> list[dict[str, Any]]:
+def infos_of(rows: Segments | None, labels: np.ndarray) -> list[dict[str, Any]]:
     """What `pred.json` lists of a frame's 2D segments, with their areas in pixels."""
     if rows is None:
         return []
-    area: dict[int, int] = {}
-    if labels is not None:
-        ids, counts = np.unique(labels, return_counts=True)
-        area = dict(zip(ids.tolist(), counts.tolist(), strict=True))
+    ids, counts = np.unique(labels, return_counts=True)
+    area = dict(zip(ids.tolist(), counts.tolist(), strict=True))
     table = zip(
         rows.ids.tolist(), rows.category.tolist(), rows.score.tolist(), strict=True
     )

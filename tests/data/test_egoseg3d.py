@@ -96,6 +96,18 @@ def test_frames_without_annotation_have_no_truth(tmp_path, clip):
     assert note.startswith("truth: ") and "nothing for 1 frames" in note
 
 
+def test_a_frame_without_segments_gets_an_empty_map(tmp_path, clip):
+    bare = clip.replace(
+        labels=Source.of([LABELS[0], None]),
+        segments=Source.of([clip.segments[0], None]),
+    )
+    egoseg3d.write_clip(tmp_path, bare, truth="visor_segmaps")
+    found = egoseg3d.read_clip(tmp_path, "P01_01", truth="visor_segmaps")
+    assert not found.labels[1].any()
+    assert len(found.segments[1].ids) == 0
+    assert set(np.unique(found.truth.labels[1])) == {0, 2, 3}
+
+
 def official_truth(root, folder, values, classes):
     home = root / "P01" / "P01_01"
     for name in ("visor_DEVA100_segmaps", "visor_segmaps"):
