@@ -5,8 +5,9 @@
 
 Clips of 600 frames, 24 objects as 8 triples of look-alikes, in two variants of input
 (`ids_only`, `all`). A clip is rendered and observed once; every row names the same
-segments. Finished clips are kept in the folder, so that a run can be continued; the
-table at the end has 95 % bootstrap intervals over clips.
+segments. What was observed, and finished clips, are kept in the folder, so that a run
+can be continued; `--observe` stops before anything is named. The table at the end has
+95 % bootstrap intervals over clips.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import time
 import numpy as np
 
 from egojax.apps import cli
-from egojax.data import results
+from egojax.data import observations, results
 from egojax.methods import association, evaluation, observing
 from egojax.metrics import (
     bootstrap_difference,
@@ -44,6 +45,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--seeds", default="0-9")
     parser.add_argument("--out", default="runs/benchmark")
     parser.add_argument("--weights", help="npz of learned weights, for one more row")
+    parser.add_argument("--observe", action="store_true", help="observe only")
     arguments = parser.parse_args(argv)
     rows = dict(ROWS)
     if arguments.weights:
@@ -56,19 +58,34 @@ def main(argv: list[str]) -> int:
         for name, opener in clips.make(config).items():
             folder = out / preset / name
             start = time.monotonic()
-            if not (folder / "scores.json").exists():
-                folder.mkdir(parents=True, exist_ok=True)
-                run_clip(config, opener(), rows, folder)
-                print(f"{preset} {name}: {time.monotonic() - start:.0f} s", flush=True)
-        print(table(out / preset, preset))
+            if (folder / "scores.json").exists():
+                continue
+            clip, kept = opener(), folder / "observations"
+            observe(config, clip, kept)
+            if not arguments.observe:
+                run_clip(config, clip, rows, folder)
+            print(f"{preset} {name}: {time.monotonic() - start:.0f} s", flush=True)
+        if not arguments.observe:
+            print(table(out / preset, preset))
     return 0
 
 
-def run_clip(config, clip, rows: dict, folder: pathlib.Path) -> None:
-    """Observes a clip once and scores every row's naming of its segments."""
+def observe(config, clip, kept: pathlib.Path) -> None:
+    """Observes what is not observed yet of a clip."""
+    kept.mkdir(parents=True, exist_ok=True)
+    first = observations.next_frame(kept)
+    if first == clip.num_frames:
+        return
     settings = tracking.settings_of(config, clip)
     static = observing.static_renderer(clip, config.depth.renderer)
-    observed = tracking.join_chunks(observing.observe_clip(clip, settings, static))
+    for chunk in observing.observe_clip(clip, settings, static, start=first):
+        observations.write_chunk(kept, chunk)
+
+
+def run_clip(config, clip, rows: dict, folder: pathlib.Path) -> None:
+    """Scores every row's naming of the segments that were observed."""
+    chunks = observations.read_chunks(folder / "observations")
+    observed = tracking.join_chunks(chunks)
     location = tracking.locate(clip, observed, config.depth)
     columns = tracking.columns_of(clip, observed, location)
     frames = list(evaluation.true_frames(clip))
