@@ -12,6 +12,8 @@ identity through occlusion and absence.
   python launch.py --config=configs/tracking.py:hot3d --config.data.root=RECORDING
   python launch.py --config=configs/tracking.py:adt --config.data.root=SEQUENCE
   python launch.py --config=configs/tracking.py:bench                standard benchmark
+  python launch.py --config=configs/tracking.py:bench --mode=train   learns the weights,
+      for --config.assoc.weights=runs/tracking-bench-train/weights.npz
 
 Stages
   observe   depth aligned to the static scene, segments lifted to 3D: observations/
@@ -108,7 +110,13 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     )
     # `official`: the published system's own files; they are large.
     config.show = dict(overlay=True, report=True, official=False)
-    config.train = dict(steps=300, learning_rate=0.03, checkpoint_every=100)
+    config.train = dict(
+        steps=300,
+        batch_size=192,  # Frames, over all devices.
+        learning_rate=0.02,
+        prior=0.003,  # How hard the weights hold on to where they start.
+        checkpoint_every=100,
+    )
     for variant in filter(None, arg.split("+")):
         VARIANTS[variant](config)
     return config

@@ -42,3 +42,7 @@ class Task(NamedTuple):
     init: Callable[[jax.Array], nnx.Module] | None = None  # Fresh weights.
     batches: Callable[[Iterable[Clip], jax.Array], Iterator[Batch]] | None = None
     loss: Callable[[nnx.Module, Batch, jax.Array], tuple[jax.Array, dict]] | None = None
+    save: Callable[[nnx.Module], None] | None = None  # Writes what the stages read.
+    learns_after: str = (
+        ""  # The last stage that `init` and `batches` read the files of.
+    )

@@ -26,7 +26,7 @@ from egojax.metrics import (
     pooled,
 )
 from egojax.metrics.schema import is_percent
-from egojax.tasks import assoc_config, clips, tracking
+from egojax.tasks import assoc_config, clips, observed, tracking
 
 CONFIG = "configs/tracking.py"
 PRESETS = ("ids_only", "all")
@@ -85,14 +85,14 @@ def observe(config, clip, kept: pathlib.Path) -> None:
 def run_clip(config, clip, rows: dict, folder: pathlib.Path) -> None:
     """Scores every row's naming of the segments that were observed."""
     chunks = observations.read_chunks(folder / "observations")
-    observed = tracking.join_chunks(chunks)
-    location = tracking.locate(clip, observed, config.depth)
-    columns = tracking.columns_of(clip, observed, location)
+    seen = observed.join_chunks(chunks)
+    location = observed.locate(clip, seen, config.depth)
+    columns = observed.columns_of(clip, seen, location)
     frames = list(evaluation.true_frames(clip))
     nobody = association.Identities(
         columns.segment_id, np.ones(len(location), np.float32)
     )
-    table = tracking.table_of(observed, location, nobody)
+    table = observed.table_of(seen, location, nobody)
     ids = {"2D ids": table.segment_id}
     for row, changes in rows.items():
         one = config.copy_and_resolve_references()

@@ -35,7 +35,7 @@ Modes (default: the config's)
   synthesize   write procedural clips in an official layout
 
 Options
-  --workdir    the run folder; default runs/CONFIG-VARIANT
+  --workdir    the run folder; default runs/CONFIG-VARIANT[-train]
   --only       run these stages again, and no others
   --shard=i/n  take every n-th clip, starting with clip i (from 0)
   --help       with --config: that config's own help and fields
@@ -112,11 +112,12 @@ def parse(words: list[str]) -> Arguments:
     if mode not in MODES:
         raise UsageError(f"--mode={mode}: modes are {', '.join(MODES)}")
     name = f"{name}-{variant.replace('+', '-')}" if variant else name
+    learned = "-train" if mode == "train" else ""
     return Arguments(
         config=config,
         config_name=name,
         mode=mode,
-        workdir=pathlib.Path(options.get("workdir") or f"runs/{name}"),
+        workdir=pathlib.Path(options.get("workdir") or f"runs/{name}{learned}"),
         only=tuple(filter(None, options.get("only", "").split(","))),
         shard=_shard(options.get("shard", "0/1")),
     )

@@ -4,7 +4,7 @@ import pathlib
 from typing import Any
 
 from egojax import tasks
-from egojax.apps import show
+from egojax.apps import fit, show
 from egojax.apps.cli import Arguments
 from egojax.apps.progress import ProgressLine
 from egojax.data import arrays
@@ -18,9 +18,11 @@ def run(arguments: Arguments) -> int:
     """Does what the arguments say; returns the exit code (0 or 3)."""
     config = arguments.config
     task = tasks.make(config, arguments.mode, arguments.workdir)
-    if arguments.mode == "predict":
+    if arguments.mode in ("predict", "train"):
         task = task._replace(stages=(*task.stages, show.stage(config)))
     _check_stages(arguments.only, task)
+    if arguments.mode == "train":
+        fit.check(task, config, arguments)
     folder = RunFolder(arguments.workdir, config.to_dict())
     if arguments.mode == "view":
         from egojax.apps import view
@@ -28,6 +30,11 @@ def run(arguments: Arguments) -> int:
         return view.main(task, folder, config.view.host, config.view.port)
     index, count = arguments.shard
     names = list(task.clips)[index::count]
+    if arguments.mode == "train":
+        early = fit.before(task)
+        for name in names:
+            _run_clip(early, name, folder, arguments)
+        fit.fit(task, config, folder)
     problems = [p for name in names for p in _run_clip(task, name, folder, arguments)]
     _finish(task, folder)
     for problem in problems:

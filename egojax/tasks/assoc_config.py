@@ -14,6 +14,7 @@ from egojax.methods.tracker import OFFICIAL, TrackerConfig
 from egojax.ops.association import CostWeights
 
 MODES = ("online", "lagged", "offline", "official")
+SCALE = "feature_scale"  # In a file of learned weights, beside FIELDS.
 # Fields of the weights that a config may set by hand; None keeps the mode's own.
 FIELDS = tuple(f.name for f in dataclasses.fields(CostWeights))
 
@@ -30,16 +31,16 @@ def associate(columns: Columns, area: np.ndarray, config: Any) -> Identities:
       UsageError: no such mode, or constraints that cannot be met.
     """
     assoc = config.assoc
-    if assoc.mode not in MODES:
-        raise UsageError(
-            f"config.assoc.mode={assoc.mode}: there are {', '.join(MODES)}"
-        )
+    check(assoc)
     links = dict(
         must_link=read_pairs(assoc.must_link), cannot_link=read_pairs(assoc.cannot_link)
     )
     if assoc.mode == "offline":
         return tracklets.track_offline(columns, area=area, **links)
     official = assoc.mode == "official"
+    weights, scale = weights_of(assoc)
+    if scale is not None:
+        columns = scaled(columns, scale, assoc.weights)
     base = OFFICIAL if official else TrackerConfig()
     changes = {
         name: value
@@ -50,7 +51,7 @@ def associate(columns: Columns, area: np.ndarray, config: Any) -> Identities:
         changes["lag"] = assoc.lag
     return association.track_online(
         columns,
-        weights_of(assoc, CostWeights() if official else DEFAULT_WEIGHTS),
+        weights,
         dataclasses.replace(base, **changes),
         **links,
         seed=config.seed,
@@ -58,14 +59,80 @@ def associate(columns: Columns, area: np.ndarray, config: Any) -> Identities:
     )
 
 
-def weights_of(assoc: Any, base: CostWeights) -> CostWeights:
-    """The mode's weights, then learned ones, then those set by hand."""
-    changes = {}
+def check(assoc: Any) -> None:
+    """Refuses a mode that there is not, and weights where nothing reads them."""
+    if assoc.mode not in MODES:
+        raise UsageError(
+            f"config.assoc.mode={assoc.mode}: there are {', '.join(MODES)}"
+        )
+    given = [k for k in ("weights", *FIELDS) if assoc.get(k) is not None]
+    if assoc.mode == "offline" and given:
+        raise UsageError(
+            f"config.assoc.{given[0]} goes with online, lagged and official; offline "
+            "weighs its evidence by itself"
+        )
+
+
+def weights_of(assoc: Any) -> tuple[CostWeights, np.ndarray | None]:
+    """The mode's weights, then learned ones, then those set by hand.
+
+    Returns:
+      The weights, and what features are multiplied by, float32 (D,), if it was learned.
+
+    Raises:
+      UsageError: the file of weights is not one.
+    """
+    base = CostWeights() if assoc.mode == "official" else DEFAULT_WEIGHTS
+    changes, scale = {}, None
     if assoc.weights:
-        learned = arrays.read_npz(assoc.weights)
-        changes = {k: float(learned[k]) for k in FIELDS if k in learned}
+        changes, scale = read_weights(assoc.weights)
     changes |= {k: v for k in FIELDS if (v := assoc.get(k)) is not None}
-    return dataclasses.replace(base, **changes)
+    return dataclasses.replace(base, **changes), scale
+
+
+def read_weights(path: str) -> tuple[dict[str, float], np.ndarray]:
+    """Learned weights by name, and what features are multiplied by.
+
+    Raises:
+      UsageError: something is missing, or is not a number that can be weighed with.
+    """
+    learned = arrays.read_npz(path)
+    missing = [k for k in (*FIELDS, SCALE) if k not in learned]
+    if missing:
+        raise UsageError(
+            f"{path}: no weights of the association (no {missing[0]}); --mode=train "
+            "writes them"
+        )
+    for name in (*FIELDS, SCALE):
+        value = learned[name]
+        numbers = value.dtype.kind == "f" and value.ndim == (name == SCALE)
+        if not numbers or np.isnan(value).any() or (value < 0).any():
+            raise UsageError(f"{path}: {name} is not a number of at least 0")
+    weights = {k: float(learned[k]) for k in FIELDS}
+    return weights, learned[SCALE].astype(np.float32)
+
+
+def write_weights(path: pathlib.Path, weights: CostWeights, scale: np.ndarray) -> None:
+    """Writes what `config.assoc.weights` reads."""
+    columns = {k: np.asarray(getattr(weights, k), np.float32) for k in FIELDS}
+    arrays.write_npz(path, {**columns, SCALE: np.asarray(scale, np.float32)})
+
+
+def scaled(columns: Columns, scale: np.ndarray, path: str) -> Columns:
+    """The same observations with their features multiplied, dimension by dimension.
+
+    Raises:
+      UsageError: the scale is of features of another length.
+    """
+    length = columns.feature.shape[1]
+    if len(columns.feature) and len(scale) != length:
+        raise UsageError(
+            f"{path}: learned on features of length {len(scale)}, here they have "
+            f"{length}"
+        )
+    if not len(columns.feature):
+        return columns
+    return dataclasses.replace(columns, feature=columns.feature * scale)
 
 
 def read_pairs(path: str | None) -> list[association.Pair]:

@@ -9,20 +9,18 @@ from typing import Any
 import numpy as np
 
 from egojax.data import arrays, egoseg3d, observations, results
-from egojax.data.observations import ObservationChunk
 from egojax.data.runs import ClipFolder
 from egojax.data.stream import host_frames
 from egojax.errors import UsageError
-from egojax.methods import association, evaluation, lifting, observing
+from egojax.methods import evaluation, lifting, observing
 from egojax.methods.evaluation import TrueFrame
 from egojax.methods.lifting import Selection
 from egojax.methods.observing import ObserveSettings
 from egojax.metrics import combine_sequences, format_table
 from egojax.metrics.schema import to_json
-from egojax.ops.camera import LENSES
 from egojax.task import Progress, Stage, Task
-from egojax.tasks import assoc_config, clips
-from egojax.types import Camera, Clip, SkippedFrame, TrackTable
+from egojax.tasks import assoc_config, clips, observed, tracking_learning
+from egojax.types import Clip, SkippedFrame, TrackTable
 
 COLUMNS = ("HOTA", "DetA", "AssA", "IDF1", "IDSW", "MOTA")
 ROWS = {"before": "2D ids", "after": "tracks", "bound": "true ids (the bound)"}
@@ -30,8 +28,12 @@ ROWS = {"before": "2D ids", "after": "tracks", "bound": "true ids (the bound)"}
 
 def make(config: Any, mode: str, folder: pathlib.Path) -> Task:
     """Reads the config; see `configs/tracking.py` for what its fields mean."""
+    assoc_config.check(config.assoc)
+    learned = {}
     if mode == "train":
-        raise UsageError("--mode=train: tracking has nothing to learn yet")
+        learned = tracking_learning.learn(config, folder)
+        config = config.copy_and_resolve_references()
+        config.assoc.weights = str(folder / tracking_learning.WEIGHTS)
     stages = {
         "observe": _observe,
         "track": _track,
@@ -50,6 +52,7 @@ def make(config: Any, mode: str, folder: pathlib.Path) -> Task:
             Stage(name, functools.partial(run, config)) for name, run in stages.items()
         ),
         summary=_summary,
+        **learned,
     )
 
 
@@ -97,71 +100,14 @@ def _observe(
 def _track(
     config: Any, clip: Clip, folder: ClipFolder, progress: Progress
 ) -> list[SkippedFrame]:
-    observed = join_chunks(observations.read_chunks(folder.path / "observations"))
-    location = locate(clip, observed, config.depth)
-    columns = columns_of(clip, observed, location)
-    found = assoc_config.associate(columns, observed.segments["area"], config)
-    table = table_of(observed, location, found)
+    rows = observed.join_chunks(observations.read_chunks(folder.path / "observations"))
+    location = observed.locate(clip, rows, config.depth)
+    columns = observed.columns_of(clip, rows, location)
+    found = assoc_config.associate(columns, rows.segments["area"], config)
+    table = observed.table_of(rows, location, found)
     results.write_table(folder.path / "tracks.npz", table, clip)
     progress(clip.num_frames, clip.num_frames)
     return []
-
-
-def join_chunks(chunks: Iterable[ObservationChunk]) -> ObservationChunk:
-    """All observations of a clip as one."""
-    return observations.join(list(chunks))
-
-
-def columns_of(
-    clip: Clip, observed: ObservationChunk, location: np.ndarray
-) -> association.Columns:
-    """What the association looks at."""
-    return association.Columns(
-        frame_idx=observed.segments["frame_idx"],
-        segment_id=observed.segments["segment_id"],
-        category=observed.segments["category"],
-        location=location,
-        feature=observed.segments["feature"],
-        num_frames=clip.num_frames,
-    )
-
-
-def locate(clip: Clip, observed: ObservationChunk, depth: Any) -> np.ndarray:
-    """World locations of all observations, metres, float32 (M, 3)."""
-    rows, frames = observed.segments, observed.frames
-    at = rows["frame_idx"] - observed.start
-    aligned = observing.settle_alignment(frames["scale"], frames["shift"], depth.smooth)
-    z = lifting.true_depth(
-        rows["raw_depth"], aligned.scale[at], aligned.shift[at], depth.space
-    )
-    z = np.where(frames["has_camera"][at], z, np.nan)
-    lens, size = observing.lens_of(clip)
-    camera = Camera(
-        intrinsics=frames["intrinsics"][at],
-        w2c=frames["w2c"][at],
-        distortion=frames["distortion"][at][:, : len(LENSES[lens])],
-        size_hw=size,
-        lens=lens,
-    )
-    return lifting.lift(rows["centroid_xy"], z, camera, clip.metric_scale)
-
-
-def table_of(
-    observed: ObservationChunk, location: np.ndarray, found: association.Identities
-) -> TrackTable:
-    """The columns of `tracks.npz`."""
-    rows = observed.segments
-    return TrackTable(
-        frame_idx=rows["frame_idx"],
-        segment_id=rows["segment_id"],
-        track_id=found.track_id,
-        category=rows["category"],
-        score=rows["score"],
-        confidence=found.confidence,
-        location=location,
-        centroid_xy=rows["centroid_xy"],
-        area=rows["area"],
-    )
 
 
 # ---------------------------------------------------------------------- labels
@@ -247,7 +193,7 @@ def score_ids(
 
 def _depth_scores(config: Any, clip: Clip, folder: ClipFolder) -> dict[str, float]:
     chunks = observations.read_chunks(folder.path / "observations", features=False)
-    frames = join_chunks(chunks).frames
+    frames = observed.join_chunks(chunks).frames
     fit = observing.settle_alignment(
         frames["scale"], frames["shift"], config.depth.smooth
     )

@@ -1,0 +1,70 @@
+"""`--mode=train`: fits a job's weights before its stages run."""
+
+from typing import Any
+
+import jax
+
+from egojax.apps.cli import Arguments
+from egojax.apps.progress import ProgressLine
+from egojax.data.runs import RunFolder
+from egojax.errors import UsageError
+from egojax.task import Task
+from egojax.train import loop
+from egojax.train.mesh import make_mesh
+from egojax.train.optim import OptimConfig, make_optimizer
+
+
+def check(task: Task, config: Any, arguments: Arguments) -> None:
+    """Refuses what cannot be trained.
+
+    Raises:
+      UsageError: the job learns nothing; or a shard of the clips, or some stages only,
+        were asked for.
+    """
+    if task.loss is None:
+        raise UsageError(f"--mode=train: {config.job} has nothing to learn")
+    if arguments.shard != (0, 1) or arguments.only:
+        raise UsageError(
+            "--mode=train takes no --shard and no --only: it learns from all clips; run"
+            " --mode=predict on shards with the weights that it writes"
+        )
+
+
+def before(task: Task) -> Task:
+    """The job up to the stage that training reads."""
+    names = [stage.name for stage in task.stages]
+    count = names.index(task.learns_after) + 1 if task.learns_after else 0
+    return task._replace(stages=task.stages[:count])
+
+
+def fit(task: Task, config: Any, folder: RunFolder) -> None:
+    """Trains on all clips that could be read, from the last checkpoint on."""
+    batches, save, train = task.batches, task.save, config.train
+    if batches is None or save is None:
+        raise ValueError("a task that learns needs batches and save")
+    ready = [
+        opener
+        for name, opener in task.clips.items()
+        if not task.learns_after or folder.clip(name).done(task.learns_after)
+    ]
+    key = jax.random.key(config.seed)
+    progress = ProgressLine("fit")
+    model = loop.fit(
+        task,
+        loop.batches_by_skipping(lambda: batches((make() for make in ready), key)),
+        make_optimizer(
+            OptimConfig(learning_rate=train.learning_rate, decay_steps=train.steps)
+        ),
+        make_mesh(config.mesh.data),
+        loop.FitConfig(
+            steps=train.steps,
+            seed=config.seed,
+            checkpoint_every=train.checkpoint_every,
+        ),
+        folder.path,
+        progress=progress,
+    )
+    seconds = progress.close()
+    save(model)
+    folder.log("fit", steps=train.steps, seconds=round(seconds, 3))
+    print(f"fit: {train.steps} steps done in {seconds:.1f} s")
