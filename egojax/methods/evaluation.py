@@ -7,6 +7,7 @@ and 2D segments is counted once a frame, and every naming is scored from it.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
 from egojax.data.stream import host_frames
@@ -24,7 +25,8 @@ from egojax.metrics import (
     frame_overlap,
     match_objects,
 )
-from egojax.types import Boxes, Clip, Objects, TrackTable
+from egojax.ops.camera import project
+from egojax.types import Boxes, Camera, Clip, Objects, TrackTable
 
 MAX_DEPTH = 100.0  # World units; what is farther does not count.
 Names = Mapping[int, int]  # Segment id to track id, in one frame.
@@ -319,6 +321,45 @@ def lifting_errors(
             out[f"{name}_median"] = float(np.median(known))
             out[f"{name}_p90"] = float(np.percentile(known, 90))
     return out
+
+
+def reprojection_errors(
+    frames: Iterable[TrueFrame], table: TrackTable, ids: np.ndarray, cameras: Camera
+) -> dict[str, float]:
+    """How far true centres fall from the segments that show them, in pixels.
+
+    Args:
+      frames: With `objects`.
+      table: Of the same rows as the cameras.
+      ids: (M,) the true object of each row (`true_ids`); negative = none.
+      cameras: (M,), of each row's frame.
+
+    Returns:
+      `reprojection_median` and `reprojection_p90`: between a segment's centroid and
+      the projection of its object's centre; rows without a location have no camera,
+      or nothing in front of it, and are left out.
+    """
+    objects = {frame.frame_idx: frame.objects for frame in frames}
+    centers = np.full((len(table), 1, 3), np.nan)
+    for n in np.flatnonzero((ids > 0) & np.isfinite(table.location).all(-1)):
+        found = objects.get(int(table.frame_idx[n]))
+        row = np.flatnonzero(found.ids == ids[n]) if found is not None else []
+        if found is not None and len(row):
+            centers[n] = found.centers[row[0]]
+    kept = np.isfinite(centers).all((1, 2))
+    if not kept.any():
+        return {}
+    some = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32)[kept], cameras)
+    image = project(some, centers[kept].astype(np.float32))
+    ahead = np.asarray(image.z[:, 0]) > 0
+    gap = np.asarray(image.xy[:, 0]) - table.centroid_xy[kept]
+    pixels = np.linalg.norm(gap, axis=-1)[ahead]
+    if not len(pixels):
+        return {}
+    return {
+        "reprojection_median": float(np.median(pixels)),
+        "reprojection_p90": float(np.percentile(pixels, 90)),
+    }
 
 
 def _outside(at: np.ndarray, o2w: np.ndarray, extent: np.ndarray) -> float:

@@ -40,15 +40,22 @@ def locate(clip: Clip, observed: ObservationChunk, depth: Any) -> np.ndarray:
         rows["raw_depth"], aligned.scale[at], aligned.shift[at], depth.space
     )
     z = np.where(frames["has_camera"][at], z, np.nan)
+    camera = cameras_of(clip, observed)
+    return lifting.lift(rows["centroid_xy"], z, camera, clip.metric_scale)
+
+
+def cameras_of(clip: Clip, observed: ObservationChunk) -> Camera:
+    """The camera of each observation's frame, (M,) of them; identity where none is."""
+    frames = observed.frames
+    at = observed.segments["frame_idx"] - observed.start
     lens, size = observing.lens_of(clip)
-    camera = Camera(
+    return Camera(
         intrinsics=frames["intrinsics"][at],
         w2c=frames["w2c"][at],
         distortion=frames["distortion"][at][:, : len(LENSES[lens])],
         size_hw=size,
         lens=lens,
     )
-    return lifting.lift(rows["centroid_xy"], z, camera, clip.metric_scale)
 
 
 def table_of(

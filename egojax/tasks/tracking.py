@@ -153,8 +153,12 @@ def _score(
     ids = {"before": table.segment_id, "after": table.track_id, "bound": best}
     scores = score_ids(config, clip, frames, table, ids)
     geometry = evaluation.lifting_errors(frames, table, best, clip.metric_scale)
+    chunks = observations.read_chunks(folder.path / "observations", features=False)
+    rows = observed.join_chunks(chunks)
+    cameras = observed.cameras_of(clip, rows)
+    geometry |= evaluation.reprojection_errors(frames, table, best, cameras)
     if config.eval.depth:
-        geometry |= _depth_scores(config, clip, folder)
+        geometry |= _depth_scores(config, clip, rows.frames)
     results.write_true_ids(folder.path, best)
     results.write_scores(folder.path, scores, geometry)
     if config.show.official and (folder.path / "official").is_dir():
@@ -191,9 +195,9 @@ def score_ids(
     )
 
 
-def _depth_scores(config: Any, clip: Clip, folder: ClipFolder) -> dict[str, float]:
-    chunks = observations.read_chunks(folder.path / "observations", features=False)
-    frames = observed.join_chunks(chunks).frames
+def _depth_scores(
+    config: Any, clip: Clip, frames: dict[str, np.ndarray]
+) -> dict[str, float]:
     fit = observing.settle_alignment(
         frames["scale"], frames["shift"], config.depth.smooth
     )
@@ -312,6 +316,11 @@ def _geometry_line(name: str, geometry: Mapping[str, float]) -> str:
             f"{geometry['lift_count']:.0f} points lifted, "
             f"{geometry['lift_center_median']:.3f} m from the object's centre "
             f"(90 %: {geometry['lift_center_p90']:.3f} m)"
+        )
+    if "reprojection_median" in geometry:
+        parts.append(
+            f"true centres {geometry['reprojection_median']:.1f} px from their "
+            f"segments (90 %: {geometry['reprojection_p90']:.1f} px)"
         )
     if "lift_box_median" in geometry:
         parts.append(

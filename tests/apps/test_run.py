@@ -81,6 +81,12 @@ def test_a_run_of_another_config_is_refused_by_its_first_difference(finished, ca
     assert "segments.min_pixels: there 40, here 41" in line
 
 
+def test_what_is_shown_may_be_asked_for_later(finished):
+    words = ["--config.show.report=True", "--config.show.overlay=False"]
+    assert launch(finished, *words, "--only=show") == 0
+    assert (finished / "clips" / "world-0" / "report.html").is_file()
+
+
 def test_a_mistake_leaves_the_folder_to_the_next_command(tmp_path, capsys):
     workdir = tmp_path / "run"
     nowhere = f"--config.data.root={tmp_path}/nowhere"

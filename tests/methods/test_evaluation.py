@@ -7,7 +7,7 @@ import pytest
 
 from egojax.methods import evaluation
 from egojax.metrics import TrackingScores, frame_overlap
-from egojax.types import Clip, Objects, Source, TrackTable
+from egojax.types import Camera, Clip, Objects, Source, TrackTable
 
 SIZE_HW, NUM_FRAMES = (24, 36), 12
 
@@ -127,3 +127,30 @@ def test_lifting_errors_are_distances_to_centres_and_boxes(clip):
     assert found["lift_count"] == 1
     assert found["lift_center_median"] == pytest.approx(2.0)
     assert found["lift_box_median"] == pytest.approx(1.5)
+
+
+def test_reprojection_is_the_distance_of_true_centres_in_the_image(clip):
+    """A camera of focal length 100 at the origin; the centre falls on (50, 70)."""
+    table = table_of(clip, {k: k for k in range(1, 6)})
+    count = len(table)
+    location = np.zeros((count, 3), np.float32)
+    location[2] = np.nan  # No camera.
+    centroid = np.full((count, 2), (53.0, 74.0), np.float32)
+    table = dataclasses.replace(table, location=location, centroid_xy=centroid)
+    state = Objects(
+        ids=np.array([1]), category=np.array([0]), centers=np.array([[0.0, 0.4, 2.0]])
+    )
+    frames = [frame._replace(objects=state) for frame in evaluation.true_frames(clip)]
+    matrix = np.array([[100.0, 0, 50], [0, 100, 50], [0, 0, 1]])
+    cameras = Camera(
+        intrinsics=np.tile(matrix, (count, 1, 1)),
+        w2c=np.tile(np.eye(4), (count, 1, 1)),
+        size_hw=(100, 100),
+    )
+    ones = np.ones(count, int)
+    found = evaluation.reprojection_errors(frames, table, ones, cameras)
+    assert found["reprojection_median"] == pytest.approx(5.0, abs=1e-3)
+    behind = dataclasses.replace(state, centers=-state.centers)
+    frames = [frame._replace(objects=behind) for frame in frames]
+    assert evaluation.reprojection_errors(frames, table, ones, cameras) == {}
+    assert evaluation.reprojection_errors(frames, table, -ones, cameras) == {}
