@@ -105,7 +105,8 @@ def run_clip(config, clip, rows: dict, folder: pathlib.Path) -> None:
 
 def table(folder: pathlib.Path, title: str) -> str:
     """All clips together, a line a row, with intervals and differences to 2D ids."""
-    found = [results.read_scores(path) for path in sorted(folder.iterdir())]
+    done = sorted(path.parent for path in folder.glob("*/scores.json"))
+    found = [results.read_scores(path) for path in done]
     names = [row for row in found[0] if all(row in one for one in found)]
     heads = [*COLUMNS, "PCL after longest absence"]
     lines = [
