@@ -18,14 +18,22 @@ def model(real_data, tmp_path_factory):
     pycolmap = pytest.importorskip("pycolmap")
     images = real_data / "epic_P28_101" / "images"
     work = tmp_path_factory.mktemp("sfm")
+    # One thread: with more, no two models are the same.
     pycolmap.extract_features(
-        work / "db", images, camera_mode=pycolmap.CameraMode.SINGLE
+        work / "db",
+        images,
+        camera_mode=pycolmap.CameraMode.SINGLE,
+        extraction_options=pycolmap.FeatureExtractionOptions(num_threads=1),
     )
-    pycolmap.match_exhaustive(work / "db")
+    matching = pycolmap.FeatureMatchingOptions(num_threads=1)
+    pycolmap.match_exhaustive(work / "db", matching_options=matching)
+    mapping = pycolmap.IncrementalPipelineOptions(num_threads=1)
     for seed in range(5):  # Some starts give two small models.
         pycolmap.set_random_seed(seed)
         folder = work / str(seed)
-        maps = pycolmap.incremental_mapping(work / "db", images, folder)
+        maps = pycolmap.incremental_mapping(
+            work / "db", images, folder, options=mapping
+        )
         best = max(maps, key=lambda key: maps[key].num_reg_images(), default=None)
         if best is not None and maps[best].num_reg_images() >= 6:
             return colmap.read_model(folder / str(best))
@@ -48,7 +56,7 @@ def test_a_real_model_is_read_meshed_and_rendered(model):
     )
     render = observing.static_renderer(clip, "jax")
     assert render is not None
-    shares, errors = [], []
+    shares, ratios = [], []
     for name in names:
         camera = cameras[name]
         depth = render(camera)
@@ -59,10 +67,13 @@ def test_a_real_model_is_read_meshed_and_rendered(model):
         inside = (z > 0) & (xy > 0).all(1) & (xy[:, 0] < 456) & (xy[:, 1] < 256)
         x, y = xy[inside].astype(int).T
         ratio = depth[y, x] / z[inside]
-        errors.append(np.abs(ratio[np.isfinite(ratio)] - 1))
-    # The points span a part of each frame, and those that are seen lie on the surface.
+        ratios.append(ratio[np.isfinite(ratio)])
+    # The points span a part of each frame. The surface holds them all, so that none is
+    # in front of it (but by the pixel that was looked at), and most lie near its front.
     assert np.mean(shares) > 0.25
-    assert np.median(np.concatenate(errors)) < 0.05
+    ratio = np.concatenate(ratios)
+    assert (ratio < 1.02).mean() > 0.95
+    assert np.median(np.abs(ratio - 1)) < 0.1
 
 
 @pytest.mark.parametrize(("lens", "bound"), [(False, 1e-5), (True, 2e-3)])
