@@ -227,7 +227,20 @@ def track_frames(
 ) -> tuple[TrackerState, Links]:
     """Scans `step` over a block of frames; `block` has a leading time axis."""
 
-    def one(carry: TrackerState, obs: Observations) -> tuple[TrackerState, Links]:
-        return step(carry, obs, weights, conflicts, config, key)
+    # A frame comes through the carry. Read from the block where they are used, places
+    # and labels would be sliced out of it for every pair, nine times the arithmetic.
+    # Features are read once anyway, by the product.
+    def one(
+        carry: tuple[TrackerState, Observations], inputs: tuple[Observations, Array]
+    ) -> tuple[tuple[TrackerState, Observations], Links]:
+        (state, obs), (following, features) = carry, inputs
+        obs = dataclasses.replace(obs, features=features)
+        state, links = step(state, obs, weights, conflicts, config, key)
+        return (state, following), links
 
-    return lax.scan(one, state, block)
+    small = dataclasses.replace(block, features=jnp.zeros((len(block.valid), 0)))
+    first = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), small)
+    following = jax.tree.map(lambda leaf: jnp.roll(leaf, -1, axis=0), small)
+    inputs = following, jnp.asarray(block.features)
+    (state, _), links = lax.scan(one, (state, first), inputs)
+    return state, links

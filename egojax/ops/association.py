@@ -88,12 +88,11 @@ def location_cost(
     Differs: the weight and the cap are ours; a heavy tail lets an object that was moved
     out of sight be found again by its looks.
     """
-    known = jnp.isfinite(tracks).all(-1)[:, None] & jnp.isfinite(observed).all(-1)[None]
-    a = jnp.nan_to_num(tracks, posinf=0.0, neginf=0.0)
-    b = jnp.nan_to_num(observed, posinf=0.0, neginf=0.0)
-    # Differences, not the Gram form: places far from the origin must stay exact. Axis
-    # by axis, since a sum over a last axis of 3 is slow.
-    x, y, z = ((a[:, None, c] - b[None, :, c]) ** 2 for c in range(3))
+    a, known_a = _axes(tracks)
+    b, known_b = _axes(observed)
+    known = known_a[:, None] & known_b[None, :]
+    # Differences, not the Gram form: places far from the origin must stay exact.
+    x, y, z = ((p[:, None] - q[None, :]) ** 2 for p, q in zip(a, b, strict=True))
     square = (x + y + z) * weights.location_weight
     cap = jnp.asarray(weights.location_cap, square.dtype)
     has_cap = jnp.isfinite(cap)
@@ -104,6 +103,17 @@ def location_cost(
     cost = jnp.where(has_cap, capped, square)
     unknown = jnp.where(has_cap, 0.5 * safe_cap, 0.0)
     return jnp.log(weights.beta_l) + jnp.where(known, cost, unknown)
+
+
+def _axes(places: ArrayLike) -> tuple[list[Array], Array]:
+    """The coordinates one by one, 0 where unknown, and where all are known.
+
+    Axis by axis, since a reduction over a last axis of 3 is slow, alone or fused.
+    """
+    axes = [jnp.asarray(places)[:, c] for c in range(3)]
+    known = [jnp.isfinite(axis) for axis in axes]
+    clean = [jnp.where(k, axis, 0.0) for k, axis in zip(known, axes, strict=True)]
+    return clean, known[0] & known[1] & known[2]
 
 
 @typed
