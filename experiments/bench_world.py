@@ -1,152 +1,109 @@
-"""The procedural world: frames a second, and its pictures' statistics beside real ones.
+"""The procedural world: time a frame, against casting rays with Embree.
 
-    python experiments/bench_world.py [--seeds 3] [--benchmark 30] [--sheet FILE.png]
-
-Prints rates for 30 objects at 456 x 256 (geometric layers; everything), the time to the
-first frame and the machine's matrix product rate, then a table of image statistics for
-frames of several worlds and, where they are at hand, for the stills of EPIC P28_101.
+The reference is what one would write with a ray caster at hand: the scene's tree built
+anew each frame, one ray a pixel for ids and depth, one for the depth of what never
+moves, and one for every object alone, for its amodal mask.
 """
 
-import argparse
-import itertools
-import os
-import pathlib
+import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
-import cv2
 import numpy as np
 
-from egojax.data.world import benchmark, make_clip, make_world
-from egojax.types import Clip
+from egojax.data.world import make_clip, make_world
+from egojax.data.world.state import World
+from egojax.ops.surface import EmbreeScene
+from egojax.types import Camera, Clip, Mesh
 
 SIZE = (256, 456)
-STEP = 5  # Frames between the EPIC stills; ours are taken as far apart.
-
-
-def rate(read: Callable[[int], object], frames: Sequence[int]) -> float:
-    """Frames a second of reading these frames in order."""
-    start = time.perf_counter()
-    for t in frames:
-        read(t)
-    return len(frames) / (time.perf_counter() - start)
-
-
+NUM_OBJECTS = 30
+NUM_FRAMES = 40
 GEOMETRY = ("labels", "depth", "static_depth", "masks", "actor", "camera")
 EVERYTHING = (*GEOMETRY, "frames", "flow_fwd", "flow_bwd", "tracks", "objects")
 
 
-def reader(clip: Clip, names: Sequence[str]) -> Callable[[int], object]:
+class Caster:
+    """Ids, depths and amodal masks of a world by Embree."""
+
+    def __init__(self, world: World, clip: Clip):
+        self._world, self._cameras = world, clip.sources["camera"]
+        self._static = EmbreeScene(
+            self._posed(0, np.flatnonzero(world.static_bodies[world.face_body]))
+        )
+        self._alone = [
+            EmbreeScene(self._part(np.flatnonzero(world.face_body == body)))
+            for body in range(1, world.num_objects + 1)
+        ]
+
+    def _part(self, faces: np.ndarray) -> Mesh:
+        return Mesh(self._world.vertices, self._world.faces[faces])
+
+    def _posed(self, t: int, faces: np.ndarray) -> Mesh:
+        poses = self._world.body_poses[t][self._world.vertex_body]
+        vertices = np.einsum("vij,vj->vi", poses[:, :3, :3], self._world.vertices)
+        return Mesh(
+            (vertices + poses[:, :3, 3]).astype(np.float32), self._world.faces[faces]
+        )
+
+    def __call__(self, t: int) -> tuple[np.ndarray, ...]:
+        """Labels, depth, depth of what never moves, and masks (K, H, W) of a frame."""
+        camera: Camera = self._cameras[t]
+        everything = np.arange(len(self._world.faces))
+        depth = EmbreeScene(self._posed(t, everything)).depth(camera, cull=True)
+        static = self._static.depth(camera, cull=True)
+        alone = np.stack(
+            [self._object(t, body, camera) for body in range(len(self._alone))]
+        )
+        labels = np.where(
+            np.isfinite(depth) & (alone.min(0) <= depth * (1 + 1e-5)),
+            alone.argmin(0) + 1,
+            0,
+        )
+        return labels, depth, static, np.isfinite(alone)
+
+    def _object(self, t: int, body: int, camera: Camera) -> np.ndarray:
+        w2c = np.asarray(camera.w2c, np.float64) @ self._world.body_poses[t][body + 1]
+        return self._alone[body].depth(dataclasses.replace(camera, w2c=w2c), cull=True)
+
+
+def reader(clip: Clip, names: Sequence[str]) -> Callable[[int], list[Any]]:
     """Reads these layers of one frame."""
     truth = clip if clip.truth is None else clip.truth
     sources = [truth.sources[name] for name in names]
     return lambda t: [source[t] for source in sources]
 
 
-def gemm_rate() -> float:
-    """GFLOP/s of a float32 matrix product, the machine's yardstick."""
-    a = np.ones((1024, 1024), np.float32)
-    best = min(_timed(lambda: a @ a) for _ in range(5))
-    return 2 * 1024**3 / best / 1e9
-
-
-def _timed(fn: Callable[[], object]) -> float:
+def a_frame(read: Callable[[int], Any], frames: Sequence[int]) -> float:
+    """Milliseconds a frame, the frames read in order."""
     start = time.perf_counter()
-    fn()
-    return time.perf_counter() - start
+    for t in frames:
+        read(t)
+    return 1e3 * (time.perf_counter() - start) / len(frames)
 
 
-def statistics(frames: Sequence[np.ndarray]) -> dict[str, float]:
-    """Of pictures that are STEP frames apart; 0-255 scale, pixels."""
-    gray = [cv2.cvtColor(f, cv2.COLOR_RGB2GRAY) for f in frames]
-    lab = np.stack([cv2.cvtColor(f, cv2.COLOR_RGB2LAB) for f in frames]).astype(float)
-    gx = np.diff(np.stack(gray).astype(float), axis=2)[:, 1:]
-    gy = np.diff(np.stack(gray).astype(float), axis=1)[:, :, 1:]
-    gradient = np.hypot(gx, gy)
-    moves = [
-        np.linalg.norm(_dense_flow(a, b), axis=-1) for a, b in itertools.pairwise(gray)
-    ]
-    found = {
-        "brightness": lab[..., 0].mean(),
-        "contrast": lab[..., 0].std((1, 2)).mean(),
-        "dark share": (lab[..., 0] < 60).mean(),
-        "bright share": (lab[..., 0] > 215).mean(),
-        "colour a std": lab[..., 1].std(),
-        "colour b std": lab[..., 2].std(),
-    }
-    for q in (25, 50, 75, 90, 99):
-        found[f"gradient {q}%"] = np.percentile(gradient, q)
-    found["motion median"] = np.median(moves)
-    found["motion 90%"] = np.percentile(moves, 90)
-    return {name: float(value) for name, value in found.items()}
-
-
-def _dense_flow(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Farneback's flow between two gray pictures, with a window for large motion."""
-    start = np.zeros((*a.shape, 2), np.float32)
-    return cv2.calcOpticalFlowFarneback(a, b, start, 0.5, 5, 31, 5, 7, 1.5, 0)
-
-
-def real_frames() -> list[np.ndarray]:
-    """The EPIC stills, or nothing where they are not at hand."""
-    root = pathlib.Path(__file__).resolve().parents[1]
-    base = os.environ.get("EGOJAX_REAL_DATA", root.parent / "shared" / "data" / "real")
-    paths = sorted((pathlib.Path(base) / "epic_P28_101" / "images").glob("*.jpg"))
-    return [np.asarray(cv2.imread(str(p)))[..., ::-1].copy() for p in paths]
-
-
-def world_frames(seeds: int, per_seed: int = 24) -> list[list[np.ndarray]]:
-    """Runs of frames, STEP apart, of several worlds."""
-    runs = []
-    for seed in range(seeds):
-        clip = make_clip(1000 + seed, per_seed * STEP, size_hw=SIZE)
-        frames = clip.sources["frames"]
-        runs.append([frames[t] for t in range(0, per_seed * STEP, STEP)])
-    return runs
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--frames", type=int, default=60)
-    parser.add_argument("--benchmark", type=int, default=0, help="seeds to count")
-    parser.add_argument("--sheet", default="", help="where to write a contact sheet")
-    args = parser.parse_args()
-    made = time.perf_counter()
-    world = make_world(0, args.frames + 2, num_objects=30)
-    made = time.perf_counter() - made
-    print(f"machine: {gemm_rate():.0f} GFLOP/s float32 product, {os.cpu_count()} cores")
-    print(
-        f"world: {len(world.faces)} triangles, {world.num_objects} objects, "
-        f"{made:.2f} s to make"
-    )
-    bars = (("geometric layers", GEOMETRY, 10), ("everything", EVERYTHING, 3))
-    for name, layers, bar in bars:
+def rows() -> Iterator[dict[str, Any]]:
+    """Geometric layers, and everything."""
+    world = make_world(0, NUM_FRAMES + 2, num_objects=NUM_OBJECTS)
+    caster = Caster(world, make_clip(world, size_hw=SIZE))
+    for name, layers, bar in (
+        ("geometric layers", GEOMETRY, 10),
+        ("everything", EVERYTHING, 3),
+    ):
         read = reader(make_clip(world, size_hw=SIZE), layers)
-        first = _timed(lambda read=read: read(1))
-        fps = rate(read, range(2, args.frames + 1))
-        print(f"{name}: {fps:.1f} frames/s (bar {bar}), first frame {first:.1f} s")
-    runs = world_frames(args.seeds)
-    ours = [statistics(run) for run in runs]
-    real = statistics(frames) if (frames := real_frames()) else {}
-    print(f"{'statistic':16s} {'EPIC':>8s} {'worlds':>8s}   lowest  highest")
-    for name in ours[0]:
-        values = [o[name] for o in ours]
-        epic = f"{real[name]:8.2f}" if real else "       -"
-        print(
-            f"{name:16s} {epic} {np.mean(values):8.2f} "
-            f"{min(values):8.2f} {max(values):8.2f}"
-        )
-    for seed in range(args.benchmark):
-        seen = benchmark.world_sightings(benchmark.bench_world(seed))
-        gaps = [a.length for a in benchmark.find_absences(seen)]
-        print(
-            f"benchmark {seed:2d}: {len(gaps)} absences, the longest {max(gaps)} frames"
-        )
-    if args.sheet:
-        rows = [np.concatenate(run[:: max(1, len(run) // 4)][:4], 1) for run in runs]
-        cv2.imwrite(args.sheet, cv2.cvtColor(np.concatenate(rows), cv2.COLOR_RGB2BGR))
-
-
-if __name__ == "__main__":
-    main()
+        start = time.perf_counter()
+        labels = np.asarray(read(1)[0])
+        first_s = time.perf_counter() - start
+        ms = a_frame(read, range(2, NUM_FRAMES + 1))
+        row = {
+            "name": f"world, {NUM_OBJECTS} objects {SIZE[1]} x {SIZE[0]}, {name}",
+            "ours_ms": ms,
+            "compile_s": first_s - 1e-3 * ms,
+            "note": f"{1e3 / ms:.1f} frames/s (bar {bar}), {len(world.faces)} faces",
+        }
+        if layers is GEOMETRY:
+            row["reference_ms"] = a_frame(caster, range(2, 8))
+            row["ratio_reference"] = row["reference_ms"] / ms
+            row["error"] = float((caster(1)[0] != labels).mean())
+        yield row
