@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from egojax.apps import cli
+from egojax.apps.run import shard_of
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SMOKE = [
@@ -150,6 +151,16 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path):
     _, told = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "the same command continues" in told
+
+
+def test_shards_are_the_published_chunks():
+    """Oracle T12: 7 items in 3 chunks."""
+    shards = [shard_of("abcdefg", i, 3) for i in range(3)]
+    assert shards == [["a", "b", "c"], ["d", "e"], ["f", "g"]]
+    assert [shard_of("ab", i, 4) for i in range(4)] == [["a"], ["b"], [], []]
+    for count in range(1, 12):
+        parts = [shard_of("abcdefg", i, count) for i in range(count)]
+        assert [x for part in parts for x in part] == list("abcdefg")
 
 
 def test_shards_together_equal_one_run(tmp_path):
