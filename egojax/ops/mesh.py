@@ -16,7 +16,6 @@ from egojax.ops import raster
 from egojax.types import Camera, typed
 
 NEAR, FAR = 0.05, 800.0  # World units, those of the published renderer.
-TIE = 1e-6  # Relative; of depths closer than this the face of least index is nearest.
 
 
 class Hits(NamedTuple):
@@ -68,7 +67,7 @@ def rasterize(
         (points, jnp.asarray(camera.intrinsics), (near, far))
     )
     plan = raster.make_plan(fixed, faces, intrinsics, clip, cull, camera.size_hw)
-    face_idx = _nearest_face(plan, camera.size_hw)
+    (face_idx,) = raster.nearest_faces(plan, jnp.zeros_like, 1, camera.size_hw)
     corners = raster.corners_of(points, faces, jnp.maximum(face_idx, 0))
     forms = raster.forms_over_z(corners)
     inv_z, parts = raster.at_directions(forms, *_directions(camera))
@@ -129,11 +128,7 @@ def coverage(
     def owner(face: Array) -> Array:
         return jnp.clip(face_object[face], 0, num_objects - 1)
 
-    def mark(face: Array, pixel: Array, inv_z: Array) -> Array:
-        return (inv_z > 0).astype(jnp.uint8)
-
-    canvas = jnp.zeros((num_objects, *camera.size_hw), jnp.uint8)
-    return raster.draw(plan, mark, owner, canvas) > 0
+    return raster.covered(plan, owner, num_objects, camera.size_hw)
 
 
 def _nothing(size_hw: tuple[int, int]) -> Hits:
@@ -171,26 +166,3 @@ def _directions(camera: Camera) -> tuple[Array, Array]:
     u = (jnp.arange(width) + 0.5)[None, :]
     v = (jnp.arange(height) + 0.5)[:, None]
     return raster.unproject(jnp.asarray(camera.intrinsics), u, v)
-
-
-def _nearest_face(plan: raster.Plan, size_hw: tuple[int, int]) -> Int[Array, "H W"]:
-    """The face of least depth at every pixel; -1 = none.
-
-    Two passes with one program: the greatest 1 / z, whose bits as an integer are
-    ordered as it is, and then the least face that comes within `TIE` of it.
-    """
-    num = len(plan.faces)
-
-    def one_pass(i: Array, nearest: Array) -> Array:
-        bound = lax.bitcast_convert_type(nearest, jnp.float32) * (1.0 - TIE)
-        bound = bound.reshape(-1)
-
-        def value(face: Array, pixel: Array, inv_z: Array) -> Array:
-            is_best = (inv_z > 0) & (inv_z >= bound[pixel])
-            bits = lax.bitcast_convert_type(inv_z, jnp.int32)
-            return jnp.where(i == 0, bits, jnp.where(is_best, num - face, 0))
-
-        return raster.draw(plan, value, jnp.zeros_like, jnp.zeros_like(nearest))
-
-    rank = lax.fori_loop(0, 2, one_pass, jnp.zeros((1, *size_hw), jnp.int32))[0]
-    return jnp.where(rank > 0, num - rank, -1)

@@ -21,15 +21,18 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 BLOCK = 4  # Pixels.
 BATCH = 2048  # Blocks a round.
 LANES = 32  # Rows of the table in which triangles are counted.
 SLACK = 1e-3  # Pixels by which a window exceeds its triangle: float32 at 10,000 pixels.
 
+TIE = 1e-6  # Relative; of depths closer than this the face of least index is nearest.
+
 Vec = tuple[Array, Array, Array]  # x, y, z: arrays of one shape.
 Value = Callable[[Array, Array, Array], Array]
+Layer = Callable[[Array], Array]
 
 
 def corners_of(points: Vec, faces: Array, idx: Array) -> list[Vec]:
@@ -195,9 +198,54 @@ def _bounds(corners: list[Vec], intrinsics: Array, near: Any) -> tuple[Array, Ar
     return functools.reduce(jnp.minimum, low), functools.reduce(jnp.maximum, high)
 
 
-def draw(
-    plan: Plan, value: Value, layer: Callable[[Array], Array], canvas: Array
-) -> Array:
+def nearest_faces(
+    plan: Plan, layer: Layer, num_layers: int, size_hw: tuple[int, int]
+) -> Int[Array, "L H W"]:
+    """The face of least depth of every layer at every pixel; -1 = none.
+
+    Two passes with one program: the greatest 1 / z, whose bits as an integer are
+    ordered as it is, and then the least face that comes within `TIE` of it.
+
+    Args:
+      layer: Of a face, 0 .. L - 1.
+    """
+    num, pixels = len(plan.faces), size_hw[0] * size_hw[1]
+
+    def one_pass(i: Array, nearest: Array) -> Array:
+        bound = lax.bitcast_convert_type(nearest, jnp.float32) * (1.0 - TIE)
+        bound = bound.reshape(-1)
+
+        def value(face: Array, pixel: Array, inv_z: Array) -> Array:
+            is_best = (inv_z > 0) & (inv_z >= bound[layer(face) * pixels + pixel])
+            bits = lax.bitcast_convert_type(inv_z, jnp.int32)
+            return jnp.where(i == 0, bits, jnp.where(is_best, num - face, 0))
+
+        return draw(plan, value, layer, jnp.zeros_like(nearest))
+
+    canvas = jnp.zeros((num_layers, *size_hw), jnp.int32)
+    rank = lax.fori_loop(0, 2, one_pass, canvas)
+    return jnp.where(rank > 0, num - rank, -1)
+
+
+def covered(
+    plan: Plan, layer: Layer, num_layers: int, size_hw: tuple[int, int]
+) -> Bool[Array, "L H W"]:
+    """The pixels that the faces of every layer cover, seen or hidden.
+
+    Args:
+      layer: Of a face, 0 .. L - 1; L may be 0 if there is no face.
+    """
+    canvas = jnp.zeros((num_layers, *size_hw), jnp.uint8)
+    if not canvas.size:
+        return canvas > 0
+
+    def mark(face: Array, pixel: Array, inv_z: Array) -> Array:
+        return (inv_z > 0).astype(jnp.uint8)
+
+    return draw(plan, mark, layer, canvas) > 0
+
+
+def draw(plan: Plan, value: Value, layer: Layer, canvas: Array) -> Array:
     """The maximum of a canvas (L, H, W) and the values of all triangles.
 
     Args:

@@ -13,8 +13,8 @@ import numpy as np
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
-from egojax.data.world import raster
 from egojax.data.world.state import World
+from egojax.ops import mesh, raster
 from egojax.types import typed
 
 
@@ -74,13 +74,12 @@ def pad_rows(values: np.ndarray, multiple: int = 8192) -> jax.Array:
     return jnp.asarray(np.pad(values, ((0, spare), *[(0, 0)] * (values.ndim - 1))))
 
 
-def camera_vertices(scene: Scene, view: View) -> Float[Array, "V 3"]:
+def camera_points(scene: Scene, view: View) -> raster.Vec:
     """All vertices in camera axes."""
     to_camera = jnp.einsum("ij,bjk->bik", view.w2c, view.poses)[scene.vertex_body]
-    return (
-        jnp.einsum("vij,vj->vi", to_camera[:, :3, :3], scene.vertices)
-        + to_camera[:, :3, 3]
-    )
+    turned = jnp.einsum("vij,vj->vi", to_camera[:, :3, :3], scene.vertices)
+    x, y, z = (turned + to_camera[:, :3, 3]).T
+    return x, y, z
 
 
 def pixel_centers(size_hw: tuple[int, int]) -> Float[Array, "H W 2"]:
@@ -93,52 +92,60 @@ def pixel_centers(size_hw: tuple[int, int]) -> Float[Array, "H W 2"]:
 @jax.jit
 def draw(scene: Scene, view: View) -> Layers:
     """Renders the geometric layers of one frame."""
-    verts = camera_vertices(scene, view)
-    tri = raster.set_up(verts, scene.faces, view.intrinsics, scene.size_hw)
-    obj = scene.face_body - 1
-    seen = raster.sweep(tri, scene.layer, obj, scene.num_objects, scene.size_hw)
+    points, num = camera_points(scene, view), scene.num_objects
+    plan = make_plan(scene, points, view.intrinsics, scene.size_hw)
+    faces = raster.nearest_faces(plan, lambda at: scene.layer[at], 2, scene.size_hw)
     xy = pixel_centers(scene.size_hw)
-    depths = [face_depth(tri, face, xy) for face in seen.face]
+    depths = [surface(scene, points, view.intrinsics, at, xy)[0] for at in faces]
     in_front = depths[1] < depths[0]
-    face = jnp.where(in_front, seen.face[1], seen.face[0])
+    face = jnp.where(in_front, faces[1], faces[0])
     body = jnp.where(face >= 0, scene.face_body[face], 0)
+    is_object = (scene.face_body > 0) & (scene.face_body <= num)
+    plan = make_plan(scene, points, view.intrinsics, scene.size_hw, is_object)
+    owner = jnp.clip(scene.face_body - 1, 0, num - 1)
     return Layers(
         labels=jnp.where(body <= scene.num_objects, body, 0),
         depth=jnp.where(in_front, depths[1], depths[0]),
         static_depth=depths[0],
-        masks=seen.covered,
+        masks=raster.covered(plan, lambda at: owner[at], num, scene.size_hw),
         actor=body > scene.num_objects + 1,
         face=face,
-        bary=_bary(scene, tri, verts, face, xy),
+        bary=surface(scene, points, view.intrinsics, face, xy)[1],
     )
 
 
-def face_depth(
-    tri: raster.Triangles, face: Int[Array, "*S"], xy: Float[Array, "*S 2"]
-) -> Float[Array, "*S"]:
-    """Depth of the plane of a face at image points; +inf where face is -1."""
-    inv = _plane(tri.inv_z[face], _from_origin(tri, face, xy))
-    return jnp.where(face >= 0, 1.0 / jnp.maximum(inv, 1e-6), jnp.inf)
+def make_plan(
+    scene: Scene,
+    points: raster.Vec,
+    intrinsics: Array,
+    size_hw: tuple[int, int],
+    keep: Array | bool = True,
+) -> raster.Plan:
+    """What it takes to draw the faces that are turned towards a camera."""
+    clip = mesh.NEAR, mesh.FAR
+    return raster.make_plan(points, scene.faces, intrinsics, clip, True, size_hw, keep)
 
 
-def _from_origin(tri: raster.Triangles, face: Array, xy: Array) -> Array:
-    return xy - (tri.origin[face].astype(jnp.float32) + 0.5)
+def surface(
+    scene: Scene,
+    points: raster.Vec,
+    intrinsics: Array,
+    face: Int[Array, "*S"],
+    xy: Float[Array, "*S 2"],
+) -> tuple[Float[Array, "*S"], Float[Array, "*S 3"]]:
+    """Depth of the plane of a face at image points, and the weights of its corners.
 
-
-def _plane(coef: Array, xy: Array) -> Array:
-    return coef[..., 0] * xy[..., 0] + coef[..., 1] * xy[..., 1] + coef[..., 2]
-
-
-def _bary(
-    scene: Scene, tri: raster.Triangles, verts: Array, face: Array, xy: Array
-) -> Array:
-    """Weights of the corners in space: those on the screen over the corners' depths."""
-    at = _from_origin(tri, face, xy)
-    inv = 1.0 / jnp.maximum(verts[scene.faces][..., 2], raster.NEAR)
-    weights = _plane(tri.bary[face], at[..., None, :]) * inv[face]
-    total = weights.sum(-1, keepdims=True)
-    weights = weights / jnp.where(jnp.abs(total) > 1e-12, total, 1.0)
-    return jnp.where((face >= 0)[..., None], weights, 0.0)
+    Where the face is -1, +inf and 0.
+    """
+    is_hit = face >= 0
+    corners = raster.corners_of(points, scene.faces, jnp.maximum(face, 0))
+    directions = raster.unproject(intrinsics, xy[..., 0], xy[..., 1])
+    inv_z, parts = raster.at_directions(raster.forms_over_z(corners), *directions)
+    depth = jnp.where(is_hit, 1.0 / jnp.maximum(inv_z, 1e-6), jnp.inf)
+    total = sum(parts[1:], parts[0])
+    total = jnp.where(is_hit & (jnp.abs(total) > 1e-12), total, 1.0)
+    weights = jnp.stack(parts, -1) / total[..., None]
+    return depth, jnp.where(is_hit[..., None], weights, 0.0)
 
 
 def body_points(
@@ -154,7 +161,7 @@ def project_points(
     """Pixels and depths at which another frame sees body points; z <= 0 is behind."""
     pose = jnp.einsum("ij,bjk->bik", view.w2c, view.poses)[scene.face_body[face]]
     cam = jnp.einsum("...ij,...j->...i", pose[..., :3, :3], points) + pose[..., :3, 3]
-    z = jnp.maximum(cam[..., 2:], raster.NEAR)
+    z = jnp.maximum(cam[..., 2:], mesh.NEAR)
     focal = jnp.stack([view.intrinsics[0, 0], view.intrinsics[1, 1]])
     ahead = (1,) * (cam.ndim - 1)
     focal, center = focal.reshape(*ahead, 2), view.intrinsics[:2, 2].reshape(*ahead, 2)
@@ -201,13 +208,12 @@ def follow_points(
     xy, z = project_points(scene, view, points.face, points.at)
     height, width = scene.size_hw
     size = jnp.array([width, height], jnp.float32)
-    inside = ((xy >= 0.0) & (xy < size[None])).all(-1) & (z > raster.NEAR)
+    inside = ((xy >= 0.0) & (xy < size[None])).all(-1) & (z > mesh.NEAR)
     col, row = jnp.clip(xy.astype(jnp.int32), 0, size.astype(jnp.int32)[None] - 1).T
     hit = layers.face[row, col]
     # The surface seen by that pixel, carried to the very point within the pixel.
-    verts = camera_vertices(scene, view)
-    tri = raster.set_up(verts, scene.faces, view.intrinsics, scene.size_hw)
-    surface = face_depth(tri, hit, xy)
+    points_now = camera_points(scene, view)
+    behind, _ = surface(scene, points_now, view.intrinsics, hit, xy)
     same_body = scene.face_body[hit] == scene.face_body[points.face]
     slack = jnp.where(same_body, 0.004, 0.001) + 0.002 * z
-    return xy, inside & (z <= surface + slack)
+    return xy, inside & (z <= behind + slack)

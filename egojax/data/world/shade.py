@@ -14,10 +14,11 @@ import numpy as np
 from flax import struct
 from jaxtyping import Array, Float
 
-from egojax.data.world import raster, render
+from egojax.data.world import render
 from egojax.data.world.render import Layers, Scene, View
 from egojax.data.world.state import World
 from egojax.data.world.textures import TILE
+from egojax.ops import raster
 
 SHADOW_SIZE = (384, 384)
 SHADOW_FOCAL = 0.42  # Of the map's width: 100 degrees across, below the lamp.
@@ -173,11 +174,11 @@ def _shadow(scene: Scene, paint: Paint, view: View, surface: Surface) -> Array:
     shift = -down @ paint.light_at[1]
     w2c = jnp.eye(4).at[:3, :3].set(down).at[:3, 3].set(shift)
     lamp = View(intrinsics, w2c, view.poses)
-    verts = render.camera_vertices(scene, lamp)
-    tri = raster.set_up(verts, scene.faces, intrinsics, SHADOW_SIZE)
-    one = jnp.zeros_like(scene.layer)
-    face = raster.sweep(tri, one, one - 1, 0, SHADOW_SIZE, 1).face[0]
-    depth = render.face_depth(tri, face, render.pixel_centers(SHADOW_SIZE))
+    points = render.camera_points(scene, lamp)
+    plan = render.make_plan(scene, points, intrinsics, SHADOW_SIZE)
+    (face,) = raster.nearest_faces(plan, jnp.zeros_like, 1, SHADOW_SIZE)
+    centers = render.pixel_centers(SHADOW_SIZE)
+    depth, _ = render.surface(scene, points, intrinsics, face, centers)
     at = surface.point @ down.T + shift[None, None]
     xy = at[..., :2] / jnp.maximum(at[..., 2:], 0.1) * focal + size / 2
     total = jnp.zeros(at.shape[:2])
