@@ -383,7 +383,8 @@ def _worktop(
 
 
 def _basin(looks: _Looks, rim: tuple[float, float, float, float]) -> Shape:
-    s0, s1, t0, t1 = rim
+    inset = 0.001  # Metres: what lies in the slab's own sides would flicker with them.
+    s0, s1, t0, t1 = rim[0] + inset, rim[1] - inset, rim[2] + inset, rim[3] - inset
     z, deep = TOP + 0.002, TOP - 0.17
     walls = [
         shapes.panel((s0, t0, deep), (s1 - s0, 0, 0), (0, t1 - t0, 0), looks.steel),
