@@ -30,7 +30,9 @@ ArrayLike = jax.Array | np.ndarray
 
 def typed(fn: F) -> F:
     """Checks the shapes and types in a signature while tracing, at no cost per step."""
-    return jaxtyping.jaxtyped(typechecker=beartype.beartype)(fn)
+    # An int is a float here, as everywhere else in Python.
+    checker = beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
+    return jaxtyping.jaxtyped(typechecker=checker)(fn)
 
 
 # ------------------------------------------------------------------ host: sources

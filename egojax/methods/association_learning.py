@@ -150,7 +150,6 @@ def _frame_loss(
         epsilon=TEMPERATURE,
         num_iters=200,
         tolerance=1e-4,
-        implicit=True,
     )
     row = jnp.maximum(one.target, 0)[None, :]
     linked = jnp.take_along_axis(plan.matched, row, axis=0)[0]

@@ -8,13 +8,15 @@ most one track and a track at most one observation; an observation that takes no
               ... - epsilon * H(P)                            soft: `sinkhorn`
 """
 
+import functools
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from egojax.types import typed
+from egojax.types import ArrayLike, typed
 
 FORBIDDEN = 1e7  # A finite stand-in for +inf: the loops below subtract costs.
 TINY = 1e-30  # Where nothing has room to move, the gradient is 0 and not 0 / 0.
@@ -32,15 +34,17 @@ class Plan(NamedTuple):
 
 @typed
 def sinkhorn(
-    cost: Float[Array, "T N"],
-    alpha: Float[Array, ""] | float,
+    cost: Float[ArrayLike, "T N"],
+    alpha: Float[ArrayLike, ""] | float,
     *,
     epsilon: float = 0.1,
     num_iters: int = 50,
     tolerance: float = 1e-2,
-    implicit: bool = False,
 ) -> Plan:
     """Entropic transport with a dustbin, in the log domain.
+
+    Its gradient is that of the limit, whatever the number of iterations (implicit
+    function theorem, one N x N solve), forward and in reverse.
 
     Args:
       cost: See above; may hold +inf.
@@ -49,35 +53,55 @@ def sinkhorn(
         as it goes to 0; the number of iterations that this takes grows as 1 / epsilon.
       num_iters: Iterations at most.
       tolerance: Stops once no potential moves by more than this, in units of epsilon.
-        0 runs all iterations in a scan, which can be differentiated in reverse.
-      implicit: Differentiate the optimality conditions instead of the iterations: the
-        gradient of the limit, whatever the number of iterations, at the price of one
-        N x N solve. Without it and with a tolerance there is no gradient.
 
-    Source: section 2.8.5 of the EgoSeg3D spec; Cuturi 2013; Sarlin et al. 2020
-    (SuperGlue), the dustbin.
+    Source: Cuturi 2013; Sarlin et al. 2020 (SuperGlue), the dustbin.
     """
     # What a pair gains over the dustbin; the dustbins' own potentials are then 0.
-    gain = (alpha - jnp.minimum(cost, FORBIDDEN)) / epsilon
-    unrolled = tolerance == 0 and not implicit
-    seen = gain if unrolled else lax.stop_gradient(gain)
-
-    def columns(f: Array) -> Array:
-        return _potential(seen + f[:, None], 0)
-
-    def update(f: Array) -> Array:
-        return _potential(seen + columns(f)[None, :], 1)
-
-    first = lax.stop_gradient(_first_prices(gain))
-    if unrolled:
-        f, _ = lax.scan(lambda f, _: (update(f), None), first, length=num_iters)
-    else:
-        f = _until_still(update, first, num_iters, tolerance)
-    g = columns(f)
-    if implicit:
-        g = _newton_step(gain, g)
-        f = _potential(gain + g[None, :], 1)
+    gain = (alpha - jnp.minimum(jnp.asarray(cost), FORBIDDEN)) / epsilon
+    g = _column_potentials(gain, num_iters, tolerance)
+    f = _potential(gain + g[None, :], 1)
     return Plan(jnp.exp(gain + f[:, None] + g[None, :]), jnp.exp(g))
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2))
+def _column_potentials(gain: Array, num_iters: int, tolerance: float) -> Array:
+    def columns(f: Array) -> Array:
+        return _potential(gain + f[:, None], 0)
+
+    def moving(state):
+        count, change, _ = state
+        return (count < num_iters) & (change > tolerance)
+
+    def body(state):
+        count, _, f = state
+        new = _potential(gain + columns(f)[None, :], 1)
+        return count + 1, jnp.abs(new - f).max(initial=0.0), new
+
+    start = jnp.int32(0), jnp.asarray(jnp.inf, gain.dtype), _first_prices(gain)
+    return columns(lax.while_loop(moving, body, start)[2])
+
+
+@_column_potentials.defjvp
+def _column_potentials_jvp(num_iters, tolerance, primals, tangents):
+    """Of the optimum, by the implicit function theorem.
+
+    g minimises sum_i log(1 + sum_j exp(gain_ij + g_j)) + sum_j (exp(g_j) - g_j).
+    """
+    g = _column_potentials(*primals, num_iters, tolerance)
+
+    def residual(gain: Array) -> tuple[Array, tuple[Array, Array]]:
+        f = _potential(gain + g[None, :], 1)
+        plan = jnp.exp(gain + f[:, None] + g[None, :])
+        return plan.sum(0) + jnp.exp(g) - 1.0, (plan, f)
+
+    _, change, (plan, f) = jax.jvp(residual, primals, tangents, has_aux=True)
+    # The Hessian as a Laplacian, so that 1 - P is a sum and not a difference.
+    shared = plan.T @ plan
+    shared = shared - jnp.diag(jnp.diag(shared))
+    diagonal = plan.T @ jnp.exp(f) + jnp.exp(g) + shared.sum(1) + TINY
+    scale = lax.rsqrt(diagonal)
+    hessian = jnp.eye(len(g), dtype=g.dtype) - scale[:, None] * shared * scale[None, :]
+    return g, -scale * jnp.linalg.solve(hessian, scale * change)
 
 
 def _potential(x: Array, axis: int) -> Array:
@@ -99,42 +123,6 @@ def _first_prices(gain: Array) -> Array:
     top = bid.max(1, initial=0.0)
     runner_up = jnp.where(bid == top[:, None], 0.0, bid).max(1, initial=0.0)
     return -0.5 * (top + runner_up)
-
-
-def _until_still(update, first: Array, num_iters: int, tolerance: float) -> Array:
-    def moving(state):
-        count, change, _ = state
-        return (count < num_iters) & (change > tolerance)
-
-    def body(state):
-        count, _, f = state
-        new = update(f)
-        return count + 1, jnp.abs(new - f).max(), new
-
-    big = jnp.asarray(jnp.inf, first.dtype)
-    return lax.while_loop(moving, body, (jnp.int32(0), big, first))[2]
-
-
-def _newton_step(gain: Array, g: Array) -> Array:
-    """The same column potentials, with the gradient of the optimum.
-
-    g minimises sum_i log(1 + sum_j exp(gain_ij + g_j)) + sum_j (exp(g_j) - g_j). A step
-    of Newton's method from the optimum does not move, but its derivative is that of the
-    optimum (implicit function theorem), forward and in reverse.
-    """
-    f = _potential(gain + g[None, :], 1)
-    plan = jnp.exp(gain + f[:, None] + g[None, :])
-    residual = plan.sum(0) + jnp.exp(g) - 1.0
-    # The Hessian as a Laplacian, so that 1 - P is a sum and not a difference.
-    fixed = lax.stop_gradient(plan)
-    shared = fixed.T @ fixed
-    shared = shared - jnp.diag(jnp.diag(shared))
-    free = fixed.T @ lax.stop_gradient(jnp.exp(f)) + lax.stop_gradient(jnp.exp(g))
-    diagonal = free + shared.sum(1) + TINY
-    scale = lax.rsqrt(diagonal)
-    hessian = jnp.eye(len(g), dtype=g.dtype) - scale[:, None] * shared * scale[None, :]
-    move = -scale * jnp.linalg.solve(hessian, scale * residual)
-    return g + move - lax.stop_gradient(move)
 
 
 @typed
@@ -166,7 +154,7 @@ class _Search(NamedTuple):
 
 @typed
 def exact_matching(
-    cost: Float[Array, "T N"], alpha: Float[Array, ""] | float
+    cost: Float[ArrayLike, "T N"], alpha: Float[ArrayLike, ""] | float
 ) -> Int[Array, "N"]:
     """The track of each observation, -1 = none, at the least total cost.
 
@@ -179,7 +167,7 @@ def exact_matching(
     num_tracks, num_obs = cost.shape
     if num_obs == 0 or num_tracks == 0:
         return jnp.full(num_obs, -1, jnp.int32)
-    cost = jnp.minimum(cost, FORBIDDEN)
+    cost = jnp.minimum(jnp.asarray(cost), FORBIDDEN)
     alpha = jnp.asarray(alpha, cost.dtype)
     order = jnp.arange(num_obs, dtype=jnp.int32)
     cheapest = cost.min(0)
@@ -251,9 +239,9 @@ def _flip(holds: Array, found: _Search, row: Array) -> Array:
 
 @typed
 def link_confidence(
-    cost: Float[Array, "T N"],
-    found: Int[Array, "N"],
-    alpha: Float[Array, ""] | float,
+    cost: Float[ArrayLike, "T N"],
+    found: Int[ArrayLike, "N"],
+    alpha: Float[ArrayLike, ""] | float,
 ) -> Float[Array, "N"]:
     """How sure each choice of a matching is, in (0, 1], costs being -log likelihoods.
 
@@ -266,6 +254,7 @@ def link_confidence(
       found: The track of each observation, -1 = new.
       alpha: Cost of being new.
     """
+    cost, found = jnp.asarray(cost), jnp.asarray(found)
     if cost.shape[0] == 0:
         return jnp.ones(cost.shape[1], cost.dtype)
     alpha = jnp.asarray(alpha, cost.dtype)

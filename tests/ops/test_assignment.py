@@ -1,5 +1,6 @@
 """Matchings against scipy, plans against their optimality conditions, limits."""
 
+import functools
 import warnings
 
 import chex
@@ -47,7 +48,7 @@ def test_the_exact_matching_costs_what_scipys_does(shape):
 
 
 def test_the_soft_matching_tends_to_the_exact_one():
-    """40 of 40 at epsilon 0.01; at 0.1 the plan is still soft (spec 2.8.5)."""
+    """40 of 40 at epsilon 0.01; at 0.1 the plan is still soft."""
 
     @jax.jit
     def soft(cost):
@@ -89,23 +90,55 @@ def test_gradients_agree_with_finite_differences():
         assert grad[i, j] == pytest.approx(float(numeric), abs=3e-3)
 
 
-def test_implicit_gradients_equal_those_of_a_converged_unrolled_run():
+def unrolled_plan(cost, alpha, epsilon):
+    """Sinkhorn as it is written down, so that a gradient passes all iterations."""
+    gain = (alpha - cost) / epsilon
+
+    def total(x, axis):
+        return -jnp.logaddexp(jax.nn.logsumexp(x, axis), 0.0)
+
+    f = jnp.zeros(len(cost))
+    for _ in range(400):
+        g = total(gain + f[:, None], 0)
+        f = total(gain + g[None, :], 1)
+    return jnp.exp(gain + f[:, None] + g[None, :]), jnp.exp(g)
+
+
+@pytest.mark.parametrize("transform", [jax.grad, jax.jacfwd])
+def test_gradients_equal_those_of_a_converged_unrolled_run(transform):
     cost = jnp.float32(np.random.default_rng(1).uniform(0, 3, (5, 3)))
 
-    def loss(c, alpha, **how):
-        plan = assignment.sinkhorn(c, alpha, epsilon=0.5, num_iters=2000, **how)
-        return -jnp.log(plan.matched[0, 0] + 1e-3) + plan.unmatched[1]
+    def loss(solve):
+        def value(c, alpha):
+            matched, unmatched = solve(c, alpha, epsilon=0.5)
+            return -jnp.log(matched[0, 0] + 1e-3) + unmatched[1]
 
-    grad = jax.grad(loss, argnums=(0, 1))
-    unrolled = grad(cost, 1.5, tolerance=0.0)
-    implicit = grad(cost, 1.5, tolerance=1e-6, implicit=True)
-    chex.assert_trees_all_close(implicit, unrolled, atol=1e-4, rtol=1e-3)
+        return jax.jit(transform(value, argnums=(0, 1)))(cost, 1.5)
+
+    chex.assert_trees_all_close(
+        loss(functools.partial(assignment.sinkhorn, num_iters=2000, tolerance=1e-6)),
+        loss(unrolled_plan),
+        atol=1e-4,
+        rtol=1e-3,
+    )
+
+
+def test_the_default_has_the_right_gradient_and_takes_plain_numbers():
+    cost = np.array([[0.2, 1.0], [0.7, 0.4]], np.float32)
+
+    def first(solve, **options):
+        return jax.grad(lambda c: solve(c, 1.0, epsilon=1, **options)[0][0, 0])(cost)
+
+    expected = first(unrolled_plan)
+    np.testing.assert_allclose(first(assignment.sinkhorn), expected, atol=5e-3)
+    plan = assignment.sinkhorn(cost, 1, epsilon=1, tolerance=0)
+    np.testing.assert_allclose(plan.matched, unrolled_plan(cost, 1.0, 1)[0], atol=1e-5)
 
 
 @pytest.mark.parametrize("epsilon", [0.01, 0.1])
-def test_implicit_gradients_stay_finite_where_the_plan_is_hard(epsilon):
+def test_gradients_stay_finite_where_the_plan_is_hard(epsilon):
     def loss(c):
-        plan = assignment.sinkhorn(c, 30.0, epsilon=epsilon, implicit=True)
+        plan = assignment.sinkhorn(c, 30.0, epsilon=epsilon)
         return (plan.matched**2).sum() + plan.unmatched.sum()
 
     cost = jnp.float32(np.random.default_rng(3).uniform(0, 40, (12, 6)))
@@ -148,7 +181,7 @@ def test_a_rival_that_belongs_to_another_raises_no_doubt():
 def test_matchings_and_gradients_lower_for_every_platform():
     def loss(cost):
         found = assignment.exact_matching(cost, 2.0)
-        plan = assignment.sinkhorn(cost, 2.0, implicit=True)
+        plan = assignment.sinkhorn(cost, 2.0)
         return plan.matched.sum(), assignment.link_confidence(cost, found, 2.0)
 
     step = jax.jit(jax.value_and_grad(loss, has_aux=True))
