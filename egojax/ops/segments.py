@@ -1,7 +1,9 @@
-"""Label maps on the host: the ragged twin of `ops.masks`, for jobs bound to the host.
+"""Label maps on the host: ranks, statistics, medians, erosion, other ids.
 
-NumPy in, NumPy out; ids may be any positive integers (official ones go up to 2^24).
-Conventions are those of `ops.masks`.
+A label map has one integer a pixel, 0 for background; ids may be any positive integers
+(official ones go up to 2^24). `rank_labels` makes dense ranks 1..n of them, ascending;
+what is measured has a row per rank, row r - 1 for rank r, and zeros where a rank has no
+pixels. Pixels are (x, y), the centre of the first is (0.5, 0.5).
 """
 
 from typing import NamedTuple
@@ -11,9 +13,8 @@ import numpy as np
 
 
 class SegmentTable(NamedTuple):
-    """Where the segments of a frame lie, a row each, ids ascending."""
+    """Where the segments of a frame lie, a row per rank."""
 
-    ids: np.ndarray  # int64 (n,)
     area: np.ndarray  # int64 (n,)
     centroid_xy: np.ndarray  # float64 (n, 2), mean of the pixel centres.
     official_xy: np.ndarray  # int64 (n, 2), truncated mean of indices (column, row).
@@ -40,14 +41,12 @@ def rank_labels(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return ids[ids > 0].astype(np.int64), ranked
 
 
-def measure(labels: np.ndarray) -> SegmentTable:
-    """Area, centroids and box of every segment of a map."""
-    ids, ranked = rank_labels(labels)
-    return SegmentTable(ids, *measure_ranked(ranked, len(ids)))
+def measure_ranked(ranked: np.ndarray, num_segments: int) -> SegmentTable:
+    """Area, centroids and box of every segment of a map of ranks, in one pass.
 
-
-def measure_ranked(ranked: np.ndarray, num_segments: int) -> tuple[np.ndarray, ...]:
-    """The columns of `SegmentTable` after `ids`, for a map of dense ranks."""
+    Source: EgoSeg3D's observation, centroid truncated (`official_xy`). It may fall
+      outside a mask that is not convex; see `nearest_inside`.
+    """
     height, width = ranked.shape
     size = num_segments + 1
     columns = np.arange(width, dtype=np.int64) + ranked.astype(np.int64) * width
@@ -64,11 +63,11 @@ def measure_ranked(ranked: np.ndarray, num_segments: int) -> tuple[np.ndarray, .
     there = area[:, None] > 0
     sides = [_extent(per_column), _extent(per_row)]
     box = np.stack([sides[0][0], sides[1][0], sides[0][1], sides[1][1]], -1)
-    return (
-        area,
-        np.where(there, total / safe + 0.5, 0.0),
-        total // safe,
-        np.where(there, box, 0),
+    return SegmentTable(
+        area=area,
+        centroid_xy=np.where(there, total / safe + 0.5, 0.0),
+        official_xy=total // safe,
+        box_xyxy=np.where(there, box, 0),
     )
 
 
@@ -83,7 +82,10 @@ def medians(
     num_segments: int,
     valid: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Median of the values in each segment (NaN without any), and their number."""
+    """Median of the values in each segment (NaN without any), and their number.
+
+    NaN values do not count; an even number of values gives the mean of the middle two.
+    """
     use = (ranked > 0) & ~np.isnan(values)
     if valid is not None:
         use &= valid
@@ -98,7 +100,11 @@ def medians(
 
 
 def erode(labels: np.ndarray, radius: int) -> np.ndarray:
-    """`ops.masks.erode_labels` on the host."""
+    """Erodes all labels at once by a square of side 2 radius + 1.
+
+    A pixel keeps its label if its whole window has it; the window is cut at the border
+    of the image, which therefore erodes nothing.
+    """
     square = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
     # Types that OpenCV takes and that hold every rank (float32: up to 2^24) exactly.
     small = labels if labels.max(initial=0) < 1 << 16 else rank_labels(labels)[1]
@@ -111,7 +117,10 @@ def erode(labels: np.ndarray, radius: int) -> np.ndarray:
 def nearest_inside(
     ranked: np.ndarray, centroid_xy: np.ndarray, box_xyxy: np.ndarray
 ) -> np.ndarray:
-    """Column and row of each segment's pixel nearest to its centroid, int64 (n, 2)."""
+    """Column and row of each segment's pixel nearest to its centroid, int64 (n, 2).
+
+    Ties go to the first pixel in reading order; a rank without pixels gives (0, 0).
+    """
     out = np.zeros((len(centroid_xy), 2), np.int64)
     for row, (center, box) in enumerate(zip(centroid_xy, box_xyxy, strict=True)):
         x0, y0, x1, y1 = box
