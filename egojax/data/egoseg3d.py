@@ -31,6 +31,7 @@ from egojax.data.egoseg3d_writing import write_clip as write_clip
 from egojax.data.folder import match_frames
 from egojax.data.segmaps import write_tracks as write_tracks
 from egojax.errors import FrameError, UsageError
+from egojax.ops.segments import resize_official
 from egojax.types import Clip, Segments, Source
 
 
@@ -262,7 +263,7 @@ def _with_truth(
 def _polygons(clip: Clip, found: visor.Annotations, t: int | None) -> Any:
     if t is None:
         return None
-    return visor.resized(found.maps[t], clip.size_hw) + 1
+    return resize_official(found.maps[t], clip.size_hw) + 1
 
 
 def _categories(
@@ -304,7 +305,7 @@ def _read_classes(
         raise FrameError(f"{path}: a map of {found.shape} (height, width)")
     if found.min() < -1 or found.max() >= visor.MAX_CLASS:
         raise FrameError(f"{path}: {found.min()} to {found.max()} are no class ids")
-    found = visor.resized(found, size_hw)
+    found = resize_official(found, size_hw)
     return np.where(found <= background, 0, found + 1).astype(np.int32)
 
 

@@ -19,6 +19,7 @@ from egojax.data import arrays, pickles
 from egojax.data.csv_tables import raise_all, read_table
 from egojax.data.images import last_number, natural_key
 from egojax.errors import UsageError
+from egojax.ops.segments import resize_official
 from egojax.types import Source
 
 BACKGROUND = -1
@@ -93,15 +94,7 @@ def union(extended: np.ndarray, original: np.ndarray) -> np.ndarray:
       extended: (H, W), background 0 or -1.
       original: (h, w), background -1; resized with nearest if its size differs.
     """
-    return np.maximum(extended, resized(original, extended.shape))
-
-
-def resized(classes: np.ndarray, size_hw: tuple[int, ...]) -> np.ndarray:
-    """A class map at another size, by its nearest pixels, int32."""
-    classes = classes.astype(np.int32, copy=False)
-    if classes.shape == tuple(size_hw):
-        return classes
-    return cv2.resize(classes, size_hw[::-1], interpolation=cv2.INTER_NEAREST)
+    return np.maximum(extended, resize_official(original, extended.shape))
 
 
 # --------------------------------------------------------------- annotation files

@@ -32,7 +32,6 @@ from egojax.metrics.egoseg import (
     EgoSegRecorder,
     EgoSegScores,
     EgoSegVideo,
-    resize_nearest,
 )
 from egojax.metrics.hota import ALPHAS
 from egojax.metrics.matching import best_matching
@@ -144,7 +143,6 @@ __all__ = [
     "pooled",
     "region_and_contour",
     "region_similarity",
-    "resize_nearest",
     "sample_queries",
     "score_sequence",
     "series_statistics",

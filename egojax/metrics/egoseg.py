@@ -20,6 +20,7 @@ from egojax.metrics.overlap import FrameOverlap, frame_overlap
 from egojax.metrics.recorder import TrackRecorder
 from egojax.metrics.schema import mean_of_results
 from egojax.metrics.tracking import TrackingScores, combine_sequences
+from egojax.ops.segments import resize_official
 
 IGNORED_CATEGORIES = frozenset(
     [
@@ -141,7 +142,7 @@ class EgoSegRecorder:
           true_category: Object id to class: then the true maps hold object ids, 0 =
             none, and every object keeps its identity: a class may have several.
         """
-        truth = resize_nearest(np.asarray(true_labels), np.shape(pred_labels))
+        truth = resize_official(np.asarray(true_labels), np.shape(pred_labels))
         if self.official_tap_bug:
             truth = np.maximum(truth, 0)
         background = 0 if true_category is not None else self.true_background
@@ -194,14 +195,3 @@ _UNKNOWN = np.iinfo(np.int64).min
 
 def _categories(ids: np.ndarray, table: Mapping[int, int]) -> np.ndarray:
     return np.array([table.get(int(i), _UNKNOWN) for i in ids], np.int64)
-
-
-def resize_nearest(labels: np.ndarray, size_hw: tuple[int, ...]) -> np.ndarray:
-    """Brings a label map (H, W) to another size; row y comes from floor(y H / h)."""
-    if labels.shape == tuple(size_hw):
-        return labels
-    rows, cols = (
-        np.arange(new) * old // new
-        for new, old in zip(size_hw, labels.shape, strict=True)
-    )
-    return labels[rows[:, None], cols]

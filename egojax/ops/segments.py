@@ -114,6 +114,21 @@ def erode(labels: np.ndarray, radius: int) -> np.ndarray:
     return np.where(same, labels, 0)
 
 
+def resize_official(labels: np.ndarray, size_hw: tuple[int, ...]) -> np.ndarray:
+    """Brings a label map (H, W) to another size; row y comes from floor(y H / h).
+
+    Source: what OpenCV and torch call nearest, as the official EgoSeg3D scripts use it;
+      `ops.image.resize_nearest` takes the pixel under each centre instead.
+    """
+    if labels.shape == tuple(size_hw):
+        return labels
+    rows, cols = (
+        np.arange(new) * old // new
+        for new, old in zip(size_hw, labels.shape, strict=True)
+    )
+    return labels[rows[:, None], cols]
+
+
 def nearest_inside(
     ranked: np.ndarray, centroid_xy: np.ndarray, box_xyxy: np.ndarray
 ) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Label maps on the host, against plain loops."""
 
+import cv2
 import numpy as np
 import pytest
 
@@ -150,3 +151,11 @@ def test_a_map_where_every_pixel_is_a_segment_of_its_own_is_measured_too():
     medians, count = segments.medians(labels.astype(float), ranked, len(ids))
     np.testing.assert_array_equal(medians, ids)
     assert (count == 1).all() and not segments.erode(labels, 1).any()
+
+
+@pytest.mark.parametrize("new", [(256, 456), (480, 854), (7, 3), (40, 61)])
+def test_the_official_resize_is_opencvs_nearest(new):
+    labels = np.random.default_rng(0).integers(-1, 300, (40, 61), np.int32)
+    found = segments.resize_official(labels, new)
+    expected = cv2.resize(labels, new[::-1], interpolation=cv2.INTER_NEAREST)
+    np.testing.assert_array_equal(found, expected)
