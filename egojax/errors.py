@@ -19,6 +19,6 @@ class UsageError(Exception):
 class FrameError(Exception):
     """One frame cannot be used: skipped, counted and reported, exit code 3.
 
-    A `Source` raises it for a bad frame of an otherwise good clip; whoever reads the
-    clip in chunks catches it and marks the frame as not valid.
+    A `Source` raises it for a bad frame of an otherwise good clip; whoever walks the
+    clip catches it, leaves the frame out and tells (`data.stream.host_frames`).
     """

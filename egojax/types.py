@@ -2,7 +2,7 @@
 
 Two kinds. On the host, a `Clip` holds lazy `Source`s: frame t of one layer, read on
 demand, so that a video of any length passes through in bounded memory. Across jit go
-pytrees of arrays (`Camera`, `Chunk`), a few frames at a time, padded, with `valid`.
+pytrees of arrays, such as a `Camera`.
 
 Axes: time first, then objects or points, then space, then channels. Pixels are (x, y)
 and (0, 0) is the outer corner of the first pixel. Cameras look along +z (OpenCV axes),
@@ -131,7 +131,7 @@ class Camera:
     """Pinhole cameras with a lens, one or one per frame.
 
     `lens` names the distortion model and the order of its coefficients
-    (`ops.camera.LENSES`); a pinhole has none.
+    (`ops.lens.LENSES`); a pinhole has none.
     """
 
     intrinsics: Float[Array, "*T 3 3"] | np.ndarray  # Pixels.
@@ -147,26 +147,6 @@ class Tracks:
 
     tracks_xy: Float[Array, "T N 2"] | np.ndarray
     visibility: Any  # bool (T, N), True = visible.
-
-
-@struct.dataclass
-class Chunk:
-    """A few frames of a clip, padded to a fixed number; what crosses jit.
-
-    Layers that were not asked for are None. Frames past the end of the clip, and frames
-    that could not be read, have `valid` False and zeros.
-    """
-
-    frame_idx: Any  # int32 (T,), position in the clip.
-    valid: Any  # bool (T,)
-    frames: Any = None  # uint8 (T, H, W, 3)
-    camera: Camera | None = None
-    labels: Any = None  # int32 (T, H, W)
-    depth: Any = None  # float32 (T, H, W)
-    static_depth: Any = None  # float32 (T, H, W)
-    flow_fwd: Any = None  # float32 (T, H, W, 2)
-    flow_bwd: Any = None  # float32 (T, H, W, 2)
-    masks: Any = None  # bool or float32 (T, K, H, W)
 
 
 # --------------------------------------------------------------------- host: clips

@@ -1,4 +1,4 @@
-"""Walking a clip: read-ahead, padding, frames left out, memory, threads."""
+"""Walking a clip: read-ahead, frames left out, memory, threads."""
 
 import threading
 import tracemalloc
@@ -41,53 +41,34 @@ def make_clip(num_frames=7, bad=(), no_pose=(), size_hw=(4, 6)) -> Clip:
 
 
 @pytest.mark.parametrize("read_ahead", [0, 1, 3, 20])
-def test_chunks_hold_every_frame_once_and_pad_the_last(read_ahead):
-    found = list(stream.chunks(make_clip(), ["frames", "labels"], 3, read_ahead))
-    assert [chunk.frame_idx.tolist() for chunk, _ in found] == [
-        [0, 1, 2],
-        [3, 4, 5],
-        [6, 0, 0],
-    ]
-    assert found[-1][0].valid.tolist() == [True, False, False]
-    assert all(not skipped for _, skipped in found)
-    for chunk, _ in found:
-        assert chunk.frames.shape == (3, 4, 6, 3) and chunk.frames.dtype == np.uint8
-        assert chunk.labels.dtype == np.int32 and chunk.depth is None
-        kept = chunk.valid
-        np.testing.assert_array_equal(chunk.labels[kept, 0, 0], chunk.frame_idx[kept])
-        assert not chunk.frames[~kept].any()
+def test_every_frame_comes_once_and_in_order(read_ahead):
+    rows = list(stream.host_frames(make_clip(), ["frames", "labels"], read_ahead))
+    assert [row.frame_idx for row in rows] == list(range(7))
+    for row in rows:
+        assert set(row.layers) == {"frames", "labels"} and row.skipped is None
+        assert (row.layers["frames"] == row.frame_idx).all()
+        assert (row.layers["labels"] == row.frame_idx).all()
 
 
 def test_a_bad_frame_is_left_out_and_told_and_the_rest_goes_on():
-    found = list(stream.chunks(make_clip(bad=(1, 6)), ["frames", "camera"], 3))
-    assert [chunk.valid.tolist() for chunk, _ in found] == [
-        [True, False, True],
-        [True] * 3,
-        [False] * 3,
-    ]
-    told = [(s.frame_idx, s.reason) for _, skipped in found for s in skipped]
+    rows = list(stream.host_frames(make_clip(bad=(1, 6)), ["frames", "camera"]))
+    assert [row.frame_idx for row in rows if not row.layers] == [1, 6]
+    told = [tuple(row.skipped) for row in rows if row.skipped is not None]
     assert told == [(1, "frame 1 is broken"), (6, "frame 6 is broken")]
 
 
-def test_a_frame_without_a_pose_is_not_valid_but_nothing_is_wrong_with_it():
-    ((chunk, skipped),) = stream.chunks(make_clip(3, no_pose=(1,)), ["camera"], 4)
-    assert chunk.valid.tolist() == [True, False, True, False] and not skipped
-    assert chunk.camera.lens == "opencv" and chunk.camera.size_hw == (4, 6)
-    np.testing.assert_array_equal(chunk.camera.w2c[:, 0, 3], [0, 0, 2, 0])
-    np.testing.assert_array_equal(chunk.camera.w2c[1], np.eye(4))
-    assert chunk.camera.distortion.shape == (4, 4)
-    assert chunk.camera.intrinsics.dtype == np.float32
+def test_a_frame_without_a_pose_has_none_and_nothing_is_wrong_with_it():
+    rows = list(stream.host_frames(make_clip(3, no_pose=(1,)), ["camera"]))
+    assert [row.layers["camera"] is None for row in rows] == [False, True, False]
+    assert not any(row.skipped for row in rows)
 
 
 def test_start_and_stop_cut_the_clip():
-    found = [
-        c.frame_idx[c.valid]
-        for c, _ in stream.chunks(make_clip(), ["frames"], 2, start=3, stop=6)
-    ]
-    assert np.concatenate(found).tolist() == [3, 4, 5]
+    rows = list(stream.host_frames(make_clip(), ["frames"], start=3, stop=6))
+    assert [row.frame_idx for row in rows] == [3, 4, 5]
     rows = list(stream.host_frames(make_clip(), ["segments"], start=5))
     assert [len(row.layers["segments"].ids) for row in rows] == [5, 6]
-    assert not list(stream.chunks(make_clip(0), ["frames"], 2))
+    assert not list(stream.host_frames(make_clip(0), ["frames"]))
 
 
 def test_host_frames_reach_into_streams_and_truth():
@@ -105,16 +86,11 @@ def test_a_layer_that_is_not_there_is_named_at_once(layers):
         next(stream.host_frames(make_clip(), layers))
 
 
-def test_ragged_layers_cannot_be_stacked():
-    with pytest.raises(ValueError, match="host_frames"):
-        next(stream.chunks(make_clip(), ["segments"], 2))
-
-
 @pytest.mark.parametrize("read_ahead", [0, 2])
 def test_other_exceptions_reach_the_caller(read_ahead):
     clip = make_clip().replace(frames=Source(lambda t: 1 // 0, 7))
     with pytest.raises(ZeroDivisionError):
-        list(stream.chunks(clip, ["frames"], 2, read_ahead))
+        list(stream.host_frames(clip, ["frames"], read_ahead))
     assert no_reader_thread()
 
 
@@ -123,7 +99,7 @@ def no_reader_thread() -> bool:
 
 
 def test_the_thread_ends_when_the_walk_is_left_early():
-    walk = stream.chunks(make_clip(100), ["frames"], 2, read_ahead=3)
+    walk = stream.host_frames(make_clip(100), ["frames"], read_ahead=3)
     next(walk)
     assert not no_reader_thread()
     walk.close()
@@ -139,12 +115,10 @@ def test_reading_ahead_is_bounded():
 
 
 def test_memory_does_not_grow_with_the_length_of_the_clip():
-    """5,000 frames of 118 kB: 590 MB pass through a few chunks of memory."""
+    """5,000 frames of 118 kB: 590 MB pass through a few frames of memory."""
     clip = make_clip(5000, size_hw=(128, 308))
     tracemalloc.start()
-    count = sum(
-        int(chunk.valid.sum()) for chunk, _ in stream.chunks(clip, ["frames"], 8)
-    )
+    count = sum(len(row.layers) for row in stream.host_frames(clip, ["frames"]))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert count == 5000 and peak < 12e6
