@@ -68,18 +68,8 @@ def rasterize(
     )
     plan = raster.make_plan(fixed, faces, intrinsics, clip, cull, camera.size_hw)
     (face_idx,) = raster.nearest_faces(plan, jnp.zeros_like, 1, camera.size_hw)
-    corners = raster.corners_of(points, faces, jnp.maximum(face_idx, 0))
-    forms = raster.forms_over_z(corners)
-    inv_z, parts = raster.at_directions(forms, *_directions(camera))
-    is_hit = face_idx >= 0
-    depth = 1.0 / jnp.where(is_hit, inv_z, 1.0)
-    total = jnp.where(is_hit, sum(parts), 1.0)
-    weights = jnp.stack(parts, -1) / jnp.where(total > 0, total, 1.0)[..., None]
-    return Hits(
-        face_idx=face_idx,
-        depth=jnp.where(is_hit, depth, jnp.inf),
-        barycentric=jnp.where(is_hit[..., None], weights, 0.0),
-    )
+    seen = raster.planes_at(points, faces, face_idx, *_directions(camera))
+    return Hits(face_idx, *seen)
 
 
 @functools.partial(jax.jit, static_argnames="cull")

@@ -103,6 +103,24 @@ def at_directions(forms: Forms, x: Array, y: Array) -> tuple[Array, list[Array]]
     return values[0], values[1:]
 
 
+def planes_at(
+    points: Vec, faces: Array, face_idx: Array, x: Array, y: Array
+) -> tuple[Array, Array]:
+    """Depth of the plane of a face in a direction (x, y, 1), and its corners' weights.
+
+    The weights, in space (not on the screen), are on a last axis and sum to 1. Where
+    the face is -1, or its plane is not ahead, the depth is +inf and the weights are 0.
+    Differentiable in the points.
+    """
+    corners = corners_of(points, faces, jnp.maximum(face_idx, 0))
+    inv_z, parts = at_directions(forms_over_z(corners), x, y)
+    total = sum(parts[1:], parts[0])
+    is_ahead = (face_idx >= 0) & (inv_z > 0) & (total > 0)
+    depth = jnp.where(is_ahead, 1.0 / jnp.where(is_ahead, inv_z, 1.0), jnp.inf)
+    weights = jnp.stack(parts, -1) / jnp.where(is_ahead, total, 1.0)[..., None]
+    return depth, jnp.where(is_ahead[..., None], weights, 0.0)
+
+
 class Plan(NamedTuple):
     """The triangles to draw, and all that drawing them takes."""
 

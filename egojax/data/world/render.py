@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from egojax.data.world.state import World
 from egojax.ops import mesh, raster
+from egojax.ops.camera import pixel_centers
 from egojax.types import typed
 
 
@@ -82,13 +83,6 @@ def camera_points(scene: Scene, view: View) -> raster.Vec:
     return x, y, z
 
 
-def pixel_centers(size_hw: tuple[int, int]) -> Float[Array, "H W 2"]:
-    """The (x, y) of every pixel's center."""
-    height, width = size_hw
-    x, y = jnp.meshgrid(jnp.arange(width) + 0.5, jnp.arange(height) + 0.5)
-    return jnp.stack([x, y], -1)
-
-
 @jax.jit
 def draw(scene: Scene, view: View) -> Layers:
     """Renders the geometric layers of one frame."""
@@ -135,17 +129,10 @@ def surface(
 ) -> tuple[Float[Array, "*S"], Float[Array, "*S 3"]]:
     """Depth of the plane of a face at image points, and the weights of its corners.
 
-    Where the face is -1, +inf and 0.
+    Where the face is -1 or its plane not ahead, +inf and 0.
     """
-    is_hit = face >= 0
-    corners = raster.corners_of(points, scene.faces, jnp.maximum(face, 0))
-    directions = raster.unproject(intrinsics, xy[..., 0], xy[..., 1])
-    inv_z, parts = raster.at_directions(raster.forms_over_z(corners), *directions)
-    depth = jnp.where(is_hit, 1.0 / jnp.maximum(inv_z, 1e-6), jnp.inf)
-    total = sum(parts[1:], parts[0])
-    total = jnp.where(is_hit & (jnp.abs(total) > 1e-12), total, 1.0)
-    weights = jnp.stack(parts, -1) / total[..., None]
-    return depth, jnp.where(is_hit[..., None], weights, 0.0)
+    x, y = raster.unproject(intrinsics, xy[..., 0], xy[..., 1])
+    return raster.planes_at(points, scene.faces, face, x, y)
 
 
 def body_points(

@@ -5,7 +5,6 @@ window, light from all around dimmed in corners (screen-space occlusion); then e
 motion blur along the exact flow, lens blur, vignette, tone curve and sensor noise.
 """
 
-import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -19,6 +18,7 @@ from egojax.data.world.render import Layers, Scene, View
 from egojax.data.world.state import World
 from egojax.data.world.textures import TILE
 from egojax.ops import raster
+from egojax.ops.camera import pixel_centers
 
 SHADOW_SIZE = (384, 384)
 SHADOW_FOCAL = 0.42  # Of the map's width: 100 degrees across, below the lamp.
@@ -69,7 +69,7 @@ def make_paint(world: World) -> Paint:
     )
 
 
-@functools.partial(jax.jit, static_argnames="has_blur")
+@jax.jit
 def photograph(
     scene: Scene,
     paint: Paint,
@@ -78,8 +78,6 @@ def photograph(
     before: View,
     light: Float[Array, "2"],
     key: Array,
-    *,
-    has_blur: bool = True,
 ) -> Array:
     """The recorded picture, uint8 (H, W, 3).
 
@@ -92,8 +90,7 @@ def photograph(
     open_sky = _occlusion(layers, view, surface)
     lit = _shadow(scene, paint, view, surface)
     rgb = _radiance(paint, surface, view, light, open_sky, lit)
-    if has_blur:
-        rgb = _motion_blur(rgb, -0.45 * render.flow(scene, layers, before))
+    rgb = _motion_blur(rgb, -0.45 * render.flow(scene, layers, before))
     return _sensor(rgb, key)
 
 
@@ -177,7 +174,7 @@ def _shadow(scene: Scene, paint: Paint, view: View, surface: Surface) -> Array:
     points = render.camera_points(scene, lamp)
     plan = render.make_plan(scene, points, intrinsics, SHADOW_SIZE)
     (face,) = raster.nearest_faces(plan, jnp.zeros_like, 1, SHADOW_SIZE)
-    centers = render.pixel_centers(SHADOW_SIZE)
+    centers = pixel_centers(SHADOW_SIZE)
     depth, _ = render.surface(scene, points, intrinsics, face, centers)
     at = surface.point @ down.T + shift[None, None]
     xy = at[..., :2] / jnp.maximum(at[..., 2:], 0.1) * focal + size / 2
