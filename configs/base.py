@@ -11,7 +11,7 @@ def run(job: str, seed: int = 0) -> ml_collections.ConfigDict:
     config.seed = seed
     # Devices: how many the batch is split over; -1 = all that there are.
     config.mesh = dict(data=-1)
-    # Reading: frames a chunk, chunks read ahead.
+    # Reading: frames a chunk, frames read ahead.
     config.read = dict(chunk=16, ahead=2)
     # Where `view` listens.
     config.view = dict(host="127.0.0.1", port=8080)

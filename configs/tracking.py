@@ -45,10 +45,11 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         root=placeholder(str),  # Folder of the data set, or of the user's own clip.
         clips=placeholder(str),  # "P01_104,P01_01"; of the world: seeds, "0,1,2".
         stride=1,  # Every how many frames.
-        max_frame=0,  # Only so many frames; 0 = all.
+        max_frames=0,  # Only the first so many of those; 0 = all.
         repeat=1,  # The clip played so often, for tests of long videos.
         # True depth made monocular, scale * d + shift being the truth; 0 = left alone.
         corrupt_depth=dict(scale=0.0, shift=0.0, error=0.0),
+        stream="",  # Camera stream of Aria recordings; "" = the colour camera.
     )
     config.world = dict(
         num_frames=120,
@@ -61,9 +62,11 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         segments="deva_OWLv2_s5",
         features="dino_s5",
         truth="visor_DEVA100_segmaps",
-        use_rescale=True,
+        use_rescale=True,  # To metres, by meta.json.
+        max_number=20000,  # Frames with a larger number are left out, as published.
+        categories="frame",  # Of a 2D id: frame | last, its last listing (published).
+        frame_mapping=placeholder(str),  # VISOR's frame_mapping.json, where it is used.
     )
-    config.stream = ""  # Camera stream of Aria recordings; "" = the colour camera.
     config.segments = dict(min_pixels=500, ignore_categories=IGNORED)
     config.depth = dict(
         space="depth",  # depth | disparity | official
@@ -71,6 +74,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         exclude_segments=True,  # Moving things take no part in the alignment.
         smooth=0,  # Frames over which scale and shift are smoothed; 0 = none.
         renderer="jax",  # jax | embree (extra: mesh)
+        cull=False,  # Draw only faces turned towards the camera (published).
         use_lens=True,  # Undo the lens; the published code ignores it.
     )
     config.lift = dict(mode="median", erode=2)  # median | centroid (published)
@@ -87,6 +91,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         gate=placeholder(str),  # before | after
         appearance_update=placeholder(str),  # mean | recursive | ema
         label_memory=placeholder(str),  # last | mode
+        gamma=placeholder(int),  # Observations that an appearance remembers.
         noise_std=placeholder(float),
         alpha=placeholder(float),
         beta_l=placeholder(float),
@@ -104,9 +109,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         # --mode=eval: an official segmaps folder to score; {clip} is the clip's name.
         tree=placeholder(str),
         depth=True,  # Score the depth before and after its alignment.
-        official_tap_bug=False,
-        radius=0.3,  # Metres, for PCL.
-        bootstrap=1000,
+        official_tap_bug=False,  # Class 0 is the background of true maps (published).
     )
     # `official`: the published system's own files; they are large.
     config.show = dict(overlay=True, report=True, official=False)
@@ -142,8 +145,11 @@ def _official(config):
     config.lift.mode = "centroid"
     config.assoc.mode = "official"
     config.assoc.category = "last"
+    config.official.categories = "last"
+    config.depth.space = "official"
     config.depth.exclude_segments = False
     config.depth.use_lens = False
+    config.depth.cull = True
 
 
 def _epic_fields(config):

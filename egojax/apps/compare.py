@@ -8,7 +8,7 @@ from egojax.errors import UsageError
 from egojax.metrics import bootstrap_difference, bootstrap_interval
 from egojax.metrics.schema import is_percent
 
-COLUMNS = ("HOTA", "DetA", "AssA", "IDF1", "IDSW", "MOTA", "PCL_longest")
+COLUMNS = ("HOTA", "DetA", "AssA", "IDF1", "IDSW", "MOTA", "PCL_after_longest_absence")
 
 
 def main(words: list[str]) -> int:

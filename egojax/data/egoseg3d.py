@@ -66,7 +66,7 @@ def read_clip(
     features: str = "dino_s5",
     truth: str = "visor_DEVA100_segmaps",
     use_rescale: bool = True,
-    max_frame: int = visor.MAX_FRAME,
+    max_number: int = visor.MAX_FRAME,
     categories: str = "frame",
     frame_mapping: pathlib.Path | str | None = None,
 ) -> Clip:
@@ -80,7 +80,7 @@ def read_clip(
       features: Folder below features/.
       truth: Folder of class maps; where it is not there, the polygons of VISOR count.
       use_rescale: Whether `meta.json` scales the world to metres.
-      max_frame: Frames with a larger number are left out, as published.
+      max_number: Frames with a larger number are left out, as published.
       categories: Of an id: "frame", what each frame lists, or "last", its last listing
         in the whole video (published).
       frame_mapping: VISOR's table of names, if its polygons need it.
@@ -92,7 +92,7 @@ def read_clip(
         raise ValueError(f"categories={categories!r}: expected 'frame' or 'last'")
     root = pathlib.Path(root)
     home = video_folder(root, name)
-    clip = _with_segments(home / "segmaps" / segments, name, max_frame)
+    clip = _with_segments(home / "segmaps" / segments, name, max_number)
     if categories == "last" and clip.segments is not None:
         clip = clip.replace(segments=segmaps.last_categories(clip.segments))
     for layer, folder, suffix, read in (
@@ -112,18 +112,18 @@ def read_clip(
     return _with_truth(root, home / truth, clip, frame_mapping)
 
 
-def _with_segments(folder: pathlib.Path, name: str, max_frame: int) -> Clip:
+def _with_segments(folder: pathlib.Path, name: str, max_number: int) -> Clip:
     tree = segmaps.read_tree(folder)
     clip = Clip(name, tree.frame_ids, tree.size_hw, category_names=tree.category_names)
     clip = clip.replace(labels=tree.labels, segments=tree.segments)
     clip = clip.replace(fps=_fps(name, clip.frame_ids))
     numbers = [images.last_number(frame) for frame in clip.frame_ids]
-    kept = [t for t, n in enumerate(numbers) if n is None or n <= max_frame]
+    kept = [t for t, n in enumerate(numbers) if n is None or n <= max_number]
     if not kept:
-        raise UsageError(f"{folder}: no frame with a number up to {max_frame}")
+        raise UsageError(f"{folder}: no frame with a number up to {max_number}")
     if len(kept) < clip.num_frames:
         left = clip.num_frames - len(kept)
-        note = f"{folder}: {left} frames beyond number {max_frame} are left out"
+        note = f"{folder}: {left} frames beyond number {max_number} are left out"
         clip = clip.select(kept).replace(notes=(note,))
     return clip
 

@@ -168,7 +168,7 @@ def _boxes(table: dict[str, np.ndarray], times: list[int]) -> Source[Any]:
 
     def read(t: int) -> Boxes:
         picked = rows.get(times[t], np.zeros(0, np.int64))
-        share = table["visibility_ratio[%]"][picked]
+        share = table["visibility_ratio[%]"][picked]  # 0 to 1, whatever it is called.
         return Boxes(table["object_uid"][picked], xyxy[picked], share)
 
     return Source(read, len(times))

@@ -5,14 +5,14 @@ and 2D segments is counted once a frame, and every naming is scored from it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from egojax.data.stream import host_frames
-from egojax.methods import lifting
 from egojax.metrics import (
+    IGNORED_CATEGORIES,
     DepthScores,
     EgoSegRecorder,
     EgoSegVideo,
@@ -26,6 +26,7 @@ from egojax.metrics import (
     match_objects,
 )
 from egojax.ops.camera import project
+from egojax.ops.depth import Space, apply_alignment
 from egojax.types import Boxes, Camera, Clip, Objects, TrackTable
 
 MAX_DEPTH = 100.0  # World units; what is farther does not count.
@@ -126,6 +127,8 @@ def score_names(
     categories: Mapping[str, Sequence[Names]] | None = None,
     *,
     category_names: Sequence[str] = (),
+    ignored: Iterable[str] = IGNORED_CATEGORIES,
+    official_tap_bug: bool = False,
     min_pixels: int = 500,
     metric_scale: float = 1.0,
     name: str = "sequence",
@@ -139,6 +142,8 @@ def score_names(
       table: Where the segments are, for what is remembered of absent objects.
       categories: By naming: one mapping a frame from new ids to categories.
       category_names: Of the clip.
+      ignored: Categories that the EgoSeg3D protocol does not score.
+      official_tap_bug: See `metrics.EgoSegRecorder`.
       min_pixels: True objects of at most this size are not counted by the track
         metrics: segments of that size take no part either. (The EgoSeg3D protocol has
         its own rule.)
@@ -146,8 +151,13 @@ def score_names(
       name: Names the sequence in errors.
     """
     places = _places(table)
+    protocol = dict(
+        true_classes={kind: k for k, kind in enumerate(category_names)},
+        ignored=frozenset(ignored),
+        official_tap_bug=official_tap_bug,
+    )
     judges = {
-        key: _Judge(f"{name}, {key}", category_names, min_pixels, metric_scale)
+        key: _Judge(f"{name}, {key}", min_pixels, metric_scale, protocol)
         for key in namings
     }
     for frame in frames:
@@ -164,15 +174,14 @@ class _Judge:
     def __init__(
         self,
         name: str,
-        category_names: Sequence[str],
         min_pixels: int,
         metric_scale: float,
+        protocol: Mapping[str, Any],
     ):
-        classes = {key: k for k, key in enumerate(category_names)}
         self._tracks = TrackRecorder(name)
         self._memory = PermanenceRecorder(name=name)
         self._protocols = [
-            EgoSegRecorder(classes, min_area=min_pixels, strict=strict, name=name)
+            EgoSegRecorder(**protocol, min_area=min_pixels, strict=strict, name=name)
             for strict in (False, True)
         ]
         self._min_pixels, self._scale = min_pixels, metric_scale
@@ -336,8 +345,8 @@ def reprojection_errors(
 
     Returns:
       `reprojection_median` and `reprojection_p90`: between a segment's centroid and
-      the projection of its object's centre; rows without a location have no camera,
-      or nothing in front of it, and are left out.
+      the projection of its object's centre. Rows without a location, and centres
+      behind the camera, are left out.
     """
     objects = {frame.frame_idx: frame.objects for frame in frames}
     centers = np.full((len(table), 1, 3), np.nan)
@@ -369,7 +378,7 @@ def _outside(at: np.ndarray, o2w: np.ndarray, extent: np.ndarray) -> float:
 
 
 def depth_errors(
-    clip: Clip, scale: np.ndarray, shift: np.ndarray, space: str
+    clip: Clip, scale: np.ndarray, shift: np.ndarray, space: Space
 ) -> dict[str, float]:
     """AbsRel and delta of the clip's depth, as it came and aligned, over true depth.
 
@@ -387,11 +396,11 @@ def depth_errors(
         if found is None or truth is None:
             continue
         t = frame.frame_idx
-        as_is = lifting.true_depth(found, 1.0, 0.0, space)
-        aligned = lifting.true_depth(found, scale[t], shift[t], space)
-        for key, values in (("before", as_is), ("after", aligned)):
-            usable = np.where(np.isfinite(values) & np.isfinite(truth), truth, 0.0)
-            filled = np.nan_to_num(values, nan=1.0)
+        fits = {"before": (1.0, 0.0), "after": (scale[t], shift[t])}
+        for key, fit in fits.items():
+            values = np.asarray(apply_alignment(found, *fit, space=space))
+            usable = np.isfinite(values) & (values > 0) & np.isfinite(truth)
+            filled, usable = np.where(usable, values, 1.0), np.where(usable, truth, 0.0)
             scores[key] = scores[key].update(filled, usable, max_depth=MAX_DEPTH)
     return {
         f"depth_{name}_{key}": value

@@ -163,29 +163,6 @@ def _features(ids: np.ndarray, features: SegmentFeatures | None) -> np.ndarray:
     return features.values[rows].reshape(len(ids), width).astype(np.float32)
 
 
-def true_depth(
-    raw_depth: np.ndarray,
-    scale: np.ndarray | float,
-    shift: np.ndarray | float,
-    space: str = "depth",
-) -> np.ndarray:
-    """Depth in world units from a monocular value and its frame's alignment.
-
-    Args:
-      raw_depth: (...), NaN = none.
-      scale: Broadcasts against it.
-      shift: Broadcasts against it.
-      space: "depth" and "official": scale * value + shift. "disparity": its inverse.
-
-    Returns:
-      float64; NaN where there is none, or where it is not in front of the camera.
-    """
-    value = np.asarray(raw_depth, np.float64) * scale + shift
-    if space == "disparity":
-        value = np.divide(1.0, value, out=np.full_like(value, np.nan), where=value > 0)
-    return np.where(value > 0, value, np.nan)
-
-
 def lift(
     xy: np.ndarray,
     depth: np.ndarray,
@@ -196,14 +173,14 @@ def lift(
 
     Args:
       xy: (M, 2), pixels.
-      depth: (M,), camera z in world units; NaN = unknown.
+      depth: (M,), camera z in world units; NaN or infinite = unknown.
       cameras: M cameras, one for each pixel.
       metric_scale: Metres per world unit.
 
     Returns:
       float32 (M, 3), metres; NaN where the depth is unknown.
 
-    Source: EgoSeg3D, scripts/tracking.py, section 2.8.1 of the spec.
+    Source: EgoSeg3D, scripts/tracking.py.
     """
     if not len(xy):
         return np.zeros((0, 3), np.float32)

@@ -5,6 +5,7 @@ segment its place, depth and looks. A frame that cannot be read is left out and 
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ import numpy as np
 from egojax.data import observations
 from egojax.data.observations import ObservationChunk
 from egojax.data.stream import HostFrame, host_frames
-from egojax.errors import FrameError, UsageError
+from egojax.errors import FrameError
 from egojax.methods import appearance, lifting
 from egojax.methods.lifting import FrameObservations, LiftMode, Selection
 from egojax.ops import camera as camera_ops
@@ -201,34 +202,36 @@ def columns(rows: list[tuple[int, FrameObservations]]) -> dict[str, np.ndarray]:
     return table
 
 
-def static_renderer(clip: Clip, renderer: str) -> StaticDepth | None:
+def static_renderer(
+    clip: Clip, renderer: str, cull: bool = False
+) -> StaticDepth | None:
     """Draws the static scene's depth for a camera, or None if there is no scene.
 
     Args:
       clip: With a mesh, or with points of which one is made; a clip that has static
         depth of its own needs neither.
       renderer: "jax" or "embree" (extra: mesh).
+      cull: Draw only faces that are turned towards the camera, as published. A mesh
+        that is made from points has no inner side, and is drawn whole.
 
     Raises:
-      UsageError: no such renderer, or its extra is not installed.
+      UsageError: the extra is not installed.
     """
-    if renderer not in ("jax", "embree"):
-        raise UsageError(f"depth.renderer={renderer}: there are jax, embree")
     if clip.static_depth is not None or clip.camera is None:
         return None
     scene = clip.mesh
     if scene is None and clip.points is not None:
-        scene = surface.mesh_from_points(clip.points)
+        scene, cull = surface.mesh_from_points(clip.points), False
     if scene is None:
         return None
     if renderer == "embree":
-        return surface.EmbreeScene(scene).depth
+        return functools.partial(surface.EmbreeScene(scene).depth, cull=cull)
     vertices, faces = jnp.asarray(scene.vertices), jnp.asarray(scene.faces)
-    draw = jax.jit(mesh.render_depth)
 
     def render(camera: Camera) -> np.ndarray:
         straight = _without_lens(camera)
-        return through_lens(np.asarray(draw(vertices, faces, straight)), camera)
+        depth = mesh.render_depth(vertices, faces, straight, cull=cull)
+        return through_lens(np.asarray(depth), camera)
 
     return render
 

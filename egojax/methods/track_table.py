@@ -8,7 +8,6 @@ Units: metres, frames. Labels and categories are dense integers, negative = unkn
 
 import dataclasses
 import functools
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -23,25 +22,36 @@ from egojax.types import ArrayLike
 LABEL_WINDOW = 100  # Past 2D ids of which the mode is compared.
 
 
+CHOICES = {
+    "solver": ("sinkhorn", "exact"),
+    "gate": ("before", "after"),
+    "appearance_update": ("mean", "recursive", "ema"),
+    "label_memory": ("last", "mode"),
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class TrackerConfig:
     """What is compiled in. Numbers that are weights are in `CostWeights`.
 
     Raises:
-      UsageError: switches that do not go together.
+      UsageError: a switch that there is not, or switches that do not go together.
     """
 
-    solver: Literal["sinkhorn", "exact"] = "sinkhorn"
-    gate: Literal["before", "after"] = "before"  # Of the assignment; after = published.
-    appearance_update: Literal["mean", "recursive", "ema"] = "mean"
+    solver: str = "sinkhorn"  # Words are those of CHOICES.
+    gate: str = "before"  # Of the assignment; after = published.
+    appearance_update: str = "mean"
     gamma: int = 100  # Window of the appearance, in observations.
-    label_memory: Literal["last", "mode"] = "last"  # Compared 2D id; mode = published.
+    label_memory: str = "last"  # Compared 2D id; mode = published.
     lag: int = 0  # Frames that a new 2D id has to live before it may take over.
     epsilon: float = 0.1  # Temperature of the soft assignment.
     num_iters: int = 50
     noise_std: float = 0.0  # Added to every cost; 0.1 = published.
 
     def __post_init__(self) -> None:
+        for name, words in CHOICES.items():
+            if (value := getattr(self, name)) not in words:
+                raise UsageError(f"{name}={value}: there are {', '.join(words)}")
         if self.gate == "after" and self.solver != "exact":
             raise UsageError(
                 f"gate=after goes with solver=exact, not {self.solver}: the soft "

@@ -16,7 +16,7 @@ from egojax.types import ArrayLike, typed
 class CostWeights:
     """Weights of the terms; numbers, so that they can be learned and swept by vmap.
 
-    The defaults are the published ones. Ours are in `methods.tracker.default_weights`.
+    The defaults are the published ones.
     """
 
     alpha: Float[Array, ""] | float = 30.0  # A pair above this cost is no match.

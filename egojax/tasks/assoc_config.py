@@ -16,6 +16,7 @@ from egojax.ops.association import CostWeights
 MODES = ("online", "lagged", "offline", "official")
 SCALE = "feature_scale"  # In a file of learned weights, beside FIELDS.
 # Fields of the weights that a config may set by hand; None keeps the mode's own.
+SWITCHES = ("solver", "gate", "appearance_update", "label_memory", "noise_std", "gamma")
 FIELDS = tuple(f.name for f in dataclasses.fields(CostWeights))
 
 
@@ -28,10 +29,9 @@ def associate(columns: Columns, area: np.ndarray, config: Any) -> Identities:
       config: Of the tracking job.
 
     Raises:
-      UsageError: no such mode, or constraints that cannot be met.
+      UsageError: constraints that cannot be met.
     """
     assoc = config.assoc
-    check(assoc)
     links = dict(
         must_link=read_pairs(assoc.must_link), cannot_link=read_pairs(assoc.cannot_link)
     )
@@ -41,36 +41,38 @@ def associate(columns: Columns, area: np.ndarray, config: Any) -> Identities:
     weights, scale = weights_of(assoc)
     if scale is not None:
         columns = scaled(columns, scale, assoc.weights)
-    base = OFFICIAL if official else TrackerConfig()
-    changes = {
-        name: value
-        for name in ("solver", "gate", "appearance_update", "label_memory", "noise_std")
-        if (value := assoc.get(name)) is not None
-    }
-    if assoc.mode == "lagged":
-        changes["lag"] = assoc.lag
     return association.track_online(
         columns,
         weights,
-        dataclasses.replace(base, **changes),
+        tracker_config(assoc),
         **links,
         seed=config.seed,
         precise=official,
     )
 
 
+def tracker_config(assoc: Any) -> TrackerConfig:
+    """The mode's switches, and those set by hand.
+
+    Raises:
+      UsageError: switches that do not go together.
+    """
+    base = OFFICIAL if assoc.mode == "official" else TrackerConfig()
+    changes = {k: v for k in SWITCHES if (v := assoc.get(k)) is not None}
+    if assoc.mode == "lagged":
+        changes["lag"] = assoc.lag
+    return dataclasses.replace(base, **changes)
+
+
 def check(assoc: Any) -> None:
-    """Refuses a mode that there is not, and weights where nothing reads them."""
-    if assoc.mode not in MODES:
-        raise UsageError(
-            f"config.assoc.mode={assoc.mode}: there are {', '.join(MODES)}"
-        )
-    given = [k for k in ("weights", *FIELDS) if assoc.get(k) is not None]
+    """Refuses switches that do not go together, and what nothing would read."""
+    given = [k for k in ("weights", *SWITCHES, *FIELDS) if assoc.get(k) is not None]
     if assoc.mode == "offline" and given:
         raise UsageError(
             f"config.assoc.{given[0]} goes with online, lagged and official; offline "
             "weighs its evidence by itself"
         )
+    tracker_config(assoc)
 
 
 def weights_of(assoc: Any) -> tuple[CostWeights, np.ndarray | None]:

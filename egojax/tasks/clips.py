@@ -22,15 +22,14 @@ def make(config: Any) -> Openers:
     """Returns the clips of a config by name; nothing is opened yet.
 
     Raises:
-      UsageError: no such reader, or the data set's folder is not given.
+      UsageError: the data set's folder or its clips are not there.
     """
-    name = config.data.name
-    if name not in READERS:
-        raise UsageError(f"config.data.name={name}: there are {', '.join(READERS)}")
-    openers = READERS[name](config)
-    repeated = [key for key in openers if not re.fullmatch(r"[\w.,=+-]+", key)]
-    if repeated:
-        raise UsageError(f"clip names may not hold {repeated}: they become folders")
+    openers = READERS[config.data.name](config)
+    odd = [key for key in openers if not re.fullmatch(r"[\w.,=+-]+", key)]
+    if odd:
+        raise UsageError(
+            f"clip names become folders: letters, digits and . , = + - _, not {odd}"
+        )
     return {
         key: functools.partial(_open, config, key, opener)
         for key, opener in openers.items()
@@ -42,15 +41,14 @@ def _open(config: Any, name: str, opener: Callable[[], Clip]) -> Clip:
     clip = _corrupted(opener().replace(name=name), config)
     if not config.depth.use_lens and clip.camera is not None:
         clip = clip.replace(camera=clip.camera.map(_without_lens))
-    frames = list(range(0, clip.num_frames, config.data.stride))
-    if config.data.max_frame:
-        frames = [t for t in frames if t < config.data.max_frame]
-    if not frames:
-        raise UsageError(f"{name}: no frame is left of {clip.num_frames}")
+    if not clip.num_frames:
+        raise UsageError(f"{name}: no frames")
+    stride, count = config.data.stride, config.data.max_frames
+    frames = list(range(0, clip.num_frames, stride))[: count or None]
     frames = frames * config.data.repeat
     if frames == list(range(clip.num_frames)):
         return clip
-    return clip.select(frames)
+    return clip.select(frames).replace(fps=clip.fps / stride)
 
 
 def _without_lens(camera: Camera | None) -> Camera | None:
@@ -114,11 +112,6 @@ def _world(config: Any) -> Openers:
 
 
 def _make_world(config: Any, seed: int) -> Clip:
-    if config.world.faults not in imperfect.PRESETS:
-        raise UsageError(
-            f"config.world.faults={config.world.faults}: there are "
-            f"{', '.join(imperfect.PRESETS)}"
-        )
     clip = _draw_world(config.world, seed)
     return imperfect.imperfect(clip, imperfect.PRESETS[config.world.faults], seed)
 
@@ -126,6 +119,12 @@ def _make_world(config: Any, seed: int) -> Clip:
 def _draw_world(fields: Any, seed: int) -> Clip:
     size_hw = tuple(fields.size_hw)
     if fields.bench:
+        if fields.num_frames != benchmark.NUM_FRAMES or fields.camera_path:
+            raise UsageError(
+                f"the benchmark's clips have {benchmark.NUM_FRAMES} frames and their "
+                "own camera: leave config.world.num_frames and camera_path alone, and "
+                "cut with config.data.max_frames"
+            )
         return benchmark.bench_clip(seed, size_hw)
     if not fields.camera_path:
         return world.make_clip(seed, fields.num_frames, size_hw=size_hw)
@@ -147,6 +146,9 @@ def _epic_fields(config: Any) -> Openers:
             features=fields.features,
             truth=fields.truth,
             use_rescale=fields.use_rescale,
+            max_number=fields.max_number,
+            categories=fields.categories,
+            frame_mapping=fields.frame_mapping,
         )
         for name in names
     }
@@ -164,7 +166,8 @@ def _folder(config: Any) -> Openers:
 
 def _recording(read: Callable[..., Clip], stream: str, config: Any) -> Openers:
     root = _root(config)
-    return {root.resolve().name: functools.partial(read, root, config.stream or stream)}
+    stream = config.data.stream or stream
+    return {root.resolve().name: functools.partial(read, root, stream)}
 
 
 READERS: dict[str, Callable[[Any], Openers]] = {

@@ -8,7 +8,8 @@ import numpy as np
 from egojax.data import observations
 from egojax.data.observations import ObservationChunk
 from egojax.methods import association, lifting, observing
-from egojax.ops.camera import LENSES
+from egojax.ops.depth import apply_alignment
+from egojax.ops.lens import LENSES
 from egojax.types import Camera, Clip, TrackTable
 
 
@@ -36,9 +37,10 @@ def locate(clip: Clip, observed: ObservationChunk, depth: Any) -> np.ndarray:
     rows, frames = observed.segments, observed.frames
     at = rows["frame_idx"] - observed.start
     aligned = observing.settle_alignment(frames["scale"], frames["shift"], depth.smooth)
-    z = lifting.true_depth(
-        rows["raw_depth"], aligned.scale[at], aligned.shift[at], depth.space
-    )
+    # A value of its own for every row: maps of one pixel.
+    raw = rows["raw_depth"][:, None, None]
+    fit = np.float32(aligned.scale[at]), np.float32(aligned.shift[at])
+    z = np.asarray(apply_alignment(raw, *fit, space=depth.space))[:, 0, 0]
     z = np.where(frames["has_camera"][at], z, np.nan)
     camera = cameras_of(clip, observed)
     return lifting.lift(rows["centroid_xy"], z, camera, clip.metric_scale)

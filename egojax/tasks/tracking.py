@@ -4,36 +4,71 @@ import dataclasses
 import functools
 import pathlib
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from egojax.data import arrays, egoseg3d, observations, results
 from egojax.data.runs import ClipFolder
 from egojax.data.stream import host_frames
+from egojax.data.world.imperfect import PRESETS
 from egojax.errors import UsageError
-from egojax.methods import evaluation, lifting, observing
+from egojax.methods import evaluation, lifting, observing, track_table
 from egojax.methods.evaluation import TrueFrame
 from egojax.methods.lifting import Selection
 from egojax.methods.observing import ObserveSettings
 from egojax.metrics import combine_sequences, format_table
 from egojax.metrics.schema import to_json
+from egojax.ops.depth import Space
 from egojax.task import Progress, Stage, Task
-from egojax.tasks import assoc_config, clips, observed, tracking_learning
+from egojax.tasks import assoc_config, clips, observed, settings, tracking_learning
 from egojax.types import Clip, SkippedFrame, TrackTable
 
 COLUMNS = ("HOTA", "DetA", "AssA", "IDF1", "IDSW", "MOTA")
+CHOICES = {
+    "data.name": clips.READERS,
+    "world.faults": PRESETS,
+    "official.categories": ("frame", "last"),
+    "depth.space": get_args(Space),
+    "depth.renderer": ("jax", "embree"),
+    "lift.mode": get_args(lifting.LiftMode),
+    "features.name": ("auto", "file", "descriptor", "none"),
+    "assoc.mode": assoc_config.MODES,
+    "assoc.category": ("vote", "last"),
+    **{f"assoc.{name}": words for name, words in track_table.CHOICES.items()},
+}
+LEAST = {
+    **{f"data.{name}": 1 for name in ("stride", "repeat")},
+    "data.max_frames": 0,
+    **{f"data.corrupt_depth.{name}": 0 for name in ("scale", "error")},
+    "world.num_frames": 0,
+    "official.max_number": 0,
+    "segments.min_pixels": 0,
+    "depth.smooth": 0,
+    "lift.erode": 0,
+    "assoc.lag": 0,
+    "assoc.noise_std": 0,
+    "assoc.gamma": 1,
+    "read.chunk": 1,
+    "read.ahead": 1,
+    **{f"train.{name}": 1 for name in ("steps", "batch_size", "checkpoint_every")},
+    **{f"train.{name}": 0 for name in ("learning_rate", "prior")},
+}
 ROWS = {"before": "2D ids", "after": "tracks", "bound": "true ids (the bound)"}
 
 
 def make(config: Any, mode: str, folder: pathlib.Path) -> Task:
     """Reads the config; see `configs/tracking.py` for what its fields mean."""
+    settings.check(config, CHOICES, LEAST)
     assoc_config.check(config.assoc)
     learned = {}
     if mode == "train":
         learned = tracking_learning.learn(config, folder)
         config = config.copy_and_resolve_references()
         config.assoc.weights = str(folder / tracking_learning.WEIGHTS)
+        # What was set by hand is where the learning starts, not where it ends.
+        for name in assoc_config.FIELDS:
+            config.assoc[name] = None
     stages = {
         "observe": _observe,
         "track": _track,
@@ -82,7 +117,7 @@ def _observe(
     chunks = observing.observe_clip(
         clip,
         settings_of(config, clip),
-        observing.static_renderer(clip, config.depth.renderer),
+        observing.static_renderer(clip, config.depth.renderer, config.depth.cull),
         start=observations.next_frame(path),
         chunk=config.read.chunk,
         read_ahead=config.read.ahead,
@@ -189,6 +224,8 @@ def score_ids(
         table,
         categories,
         category_names=clip.category_names,
+        ignored=config.segments.ignore_categories,
+        official_tap_bug=config.eval.official_tap_bug,
         min_pixels=config.segments.min_pixels,
         metric_scale=clip.metric_scale,
         name=clip.name,

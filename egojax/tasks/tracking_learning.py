@@ -12,7 +12,6 @@ from egojax.data import observations
 from egojax.errors import UsageError
 from egojax.methods import association, association_learning, evaluation
 from egojax.methods.association_learning import AssociationModel, Moments
-from egojax.methods.tracker import TrackerConfig
 from egojax.tasks import assoc_config, observed
 from egojax.types import Clip
 
@@ -35,8 +34,6 @@ def learn(config: Any, folder: pathlib.Path) -> dict[str, Any]:
             f"--mode=train with config.assoc.mode={config.assoc.mode}: weights are "
             f"learned for {' and '.join(MODES)}"
         )
-    if config.train.batch_size < 1:
-        raise UsageError(f"config.train.batch_size={config.train.batch_size}: below 1")
     return dict(
         init=functools.partial(_init, config, folder),
         batches=functools.partial(_batches, config, folder),
@@ -88,7 +85,7 @@ def _moments(config: Any, folder: pathlib.Path, clip: Clip) -> Moments:
         columns,
         evaluation.true_ids(evaluation.true_frames(clip), table),
         weights,
-        TrackerConfig(),
+        assoc_config.tracker_config(config.assoc),
         seed=config.seed,
     )
 

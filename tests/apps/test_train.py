@@ -80,7 +80,7 @@ def test_learned_weights_can_be_learned_on(trained, tmp_path):
         (["--config.assoc.mode=offline"], "learned for online and lagged"),
         (["--config.assoc.mode=official"], "learned for online and lagged"),
         (["--config.train.batch_size=0"], "train.batch_size=0"),
-        (["--config.train.learning_rate=-1"], "learning_rate = -1"),
+        (["--config.train.learning_rate=-1"], "learning_rate=-1"),
         (["--config.features.name=none"], "nothing to learn from"),
         (["--config.assoc.location_cap=inf"], "location_cap = inf"),
     ],

@@ -184,11 +184,11 @@ def test_frames_that_cannot_be_read_are_left_out_of_the_tree(tmp_path, clip):
 
 def test_late_frames_are_left_out_as_published(tmp_path, clip):
     egoseg3d.write_clip(tmp_path, clip)
-    found = egoseg3d.read_clip(tmp_path, "P01_01", max_frame=5)
+    found = egoseg3d.read_clip(tmp_path, "P01_01", max_number=5)
     assert found.frame_ids == FRAMES[:1]
     assert "1 frames beyond number 5 are left out" in found.notes[0]
     with pytest.raises(UsageError, match="no frame with a number up to 0"):
-        egoseg3d.read_clip(tmp_path, "P01_01", max_frame=0)
+        egoseg3d.read_clip(tmp_path, "P01_01", max_number=0)
 
 
 def test_the_last_listing_of_an_id_gives_its_category(tmp_path, clip):

@@ -108,19 +108,3 @@ def test_features_are_joined_by_id_and_must_not_be_missing():
 def test_an_empty_frame_has_no_observations():
     out = lifting.observe(np.zeros((8, 8), np.int32), None, None, selection=KEEP_ALL)
     assert all(len(column) == 0 for column in out)
-
-
-@pytest.mark.parametrize(
-    ("space", "value", "expected"),
-    [
-        ("depth", 2.0, 4.5),
-        ("official", 2.0, 4.5),
-        ("disparity", 2.0, 1 / 4.5),
-        ("disparity", -2.0, np.nan),
-        ("depth", -2.0, np.nan),
-        ("depth", np.nan, np.nan),
-    ],
-)
-def test_the_alignment_maps_values_to_depth(space, value, expected):
-    out = lifting.true_depth(np.array([value]), 2.0, 0.5, space)
-    np.testing.assert_allclose(out, [expected])
