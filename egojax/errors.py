@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+MAX_PROBLEMS = 20  # Told of one input; the rest is counted.
+
 
 class UsageError(Exception):
     """Wrong usage or input: shown without a traceback, exit code 2.
@@ -11,9 +13,14 @@ class UsageError(Exception):
     """
 
     @classmethod
-    def from_problems(cls, problems: Iterable[str]) -> "UsageError":
-        """Joins the problems of one input, a line each."""
-        return cls("\n".join(problems))
+    def from_problems(
+        cls, problems: Iterable[str], limit: int = MAX_PROBLEMS
+    ) -> "UsageError":
+        """Joins the problems of one input, a line each; beyond `limit` they are counted."""
+        lines = list(problems)
+        if len(lines) > limit:
+            lines[limit:] = [f"and {len(lines) - limit} more problems"]
+        return cls("\n".join(lines))
 
 
 class FrameError(Exception):

@@ -20,7 +20,6 @@ from egojax.data.colmap_format import MAX_SIDE as MAX_SIDE
 from egojax.data.colmap_format import ColmapCamera as ColmapCamera
 from egojax.data.colmap_format import ColmapImage as ColmapImage
 from egojax.data.colmap_format import ColmapModel as ColmapModel
-from egojax.data.csv_tables import raise_all
 from egojax.errors import UsageError
 from egojax.ops import camera as camera_ops
 from egojax.ops.lens import LENSES
@@ -49,7 +48,9 @@ def read_model(folder: pathlib.Path | str) -> ColmapModel:
     rows = _read(paths[1], binary)
     found = _read(paths[2], binary) if os.path.lexists(paths[2]) else []
     table = np.array(found, np.float64).reshape(-1, 7)
-    raise_all(folder, _check(paths, cameras, rows, table[:, :3]))
+    problems = _check(paths, cameras, rows, table[:, :3])
+    if problems:
+        raise UsageError.from_problems(problems)
     return ColmapModel(
         cameras=dict(cameras),
         images=dict(sorted(rows)),
@@ -190,8 +191,7 @@ def _read(path: pathlib.Path, binary: bool) -> list:
     except UnicodeDecodeError:
         raise UsageError(f"{path}: text that is not UTF-8") from None
     except colmap_format.BadLines as err:
-        raise_all(path, [f"{path}:{line}" for line in err.args])
-        raise
+        raise UsageError.from_problems(f"{path}:{line}" for line in err.args) from None
     except (struct.error, ValueError) as err:
         raise UsageError(f"{path}: truncated or malformed ({err})") from None
 

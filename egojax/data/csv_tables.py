@@ -9,7 +9,6 @@ from scipy.spatial.transform import Rotation
 
 from egojax.errors import UsageError
 
-MAX_PROBLEMS = 20  # Told per file; the rest is counted.
 EXPECTED = {int: "an integer", float: "a finite number", str: "text"}
 
 
@@ -49,7 +48,8 @@ def read_table(
         for line, row in numbered
         if len(row) != len(header)
     ]
-    raise_all(path, problems)
+    if problems:
+        raise UsageError.from_problems(problems)
     table = {}
     for name, kind in columns.items():
         cells = [row[header.index(name)].strip() for _, row in numbered]
@@ -58,7 +58,8 @@ def read_table(
             f"{path}:{numbered[i][0]}: {name} {cells[i]!r}; expected {EXPECTED[kind]}"
             for i in bad
         ]
-    raise_all(path, problems)
+    if problems:
+        raise UsageError.from_problems(problems)
     return table
 
 
@@ -81,14 +82,6 @@ def _parse(cells: list[str], kind: type, blank: bool) -> tuple[np.ndarray, list[
     return out, bad
 
 
-def raise_all(path: pathlib.Path, problems: list[str]) -> None:
-    if len(problems) > MAX_PROBLEMS:
-        more = len(problems) - MAX_PROBLEMS
-        problems = [*problems[:MAX_PROBLEMS], f"{path}: and {more} more problems"]
-    if problems:
-        raise UsageError.from_problems(problems)
-
-
 def matrices(
     path: pathlib.Path, table: Mapping[str, np.ndarray], xyz: str, wxyz: str
 ) -> np.ndarray:
@@ -104,13 +97,12 @@ def matrices(
     shift = np.stack([table[xyz.format(a)] for a in "xyz"], -1)
     turn = np.stack([table[wxyz.format(a)] for a in "xyzw"], -1)  # scipy's order.
     norm = np.linalg.norm(turn, axis=-1)
-    raise_all(
-        path,
-        [
+    bad = np.flatnonzero(np.abs(norm - 1) > 1e-2)
+    if len(bad):
+        raise UsageError.from_problems(
             f"{path}: row {i + 1}: a quaternion of length {norm[i]:.3g}, not 1"
-            for i in np.flatnonzero(np.abs(norm - 1) > 1e-2)
-        ],
-    )
+            for i in bad
+        )
     out = np.tile(np.eye(4), (len(shift), 1, 1))
     if len(shift):
         out[:, :3, :3] = Rotation.from_quat(turn).as_matrix()

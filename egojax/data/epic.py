@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from egojax.data import arrays, colmap, poses
-from egojax.data.csv_tables import raise_all
 from egojax.data.images import natural_key
 from egojax.errors import UsageError
 from egojax.ops import camera as camera_ops
@@ -90,7 +89,8 @@ def _read_fields(
             problems.append(f"{path}: images.{name}: not a unit quaternion")
     order = sorted(rows, key=natural_key)
     frames = _frames(path, order, problems)
-    raise_all(path, problems)
+    if problems:
+        raise UsageError.from_problems(problems)
     w2c = [
         colmap.pose(colmap.ColmapImage(1, tuple(rows[n][:4]), tuple(rows[n][4:])))
         for n in order
@@ -155,7 +155,8 @@ def _read_neuraldiff(
     c2w[:, :3] = np.array([rows[key] for key in keys]).reshape(-1, 3, 4)
     for n in np.flatnonzero(~poses.is_rigid(c2w)):
         problems.append(f"{path}: poses.{keys[n]}: not a rotation and a translation")
-    raise_all(path, problems)
+    if problems:
+        raise UsageError.from_problems(problems)
     w2c = np.linalg.inv(camera_ops.c2w_from_opengl(c2w))
     return frames, w2c, _defects(path, data, camera)
 

@@ -22,7 +22,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from egojax.data import arrays
-from egojax.data.csv_tables import raise_all
 from egojax.errors import UsageError
 from egojax.ops.lens import LENSES
 from egojax.types import Camera
@@ -57,7 +56,8 @@ def read_cameras(path: pathlib.Path) -> Poses:
         name: check.frame(name, entry, shared, "intrinsics" in data)
         for name, entry in data["frames"].items()
     }
-    raise_all(path, check.problems)
+    if check.problems:
+        raise UsageError.from_problems(check.problems)
     cameras = {
         name: Camera(intrinsics, w2c, coefficients, size_hw, lens)
         for name, (intrinsics, w2c) in rows.items()

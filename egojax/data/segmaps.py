@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from egojax.data import arrays, images, pickles
-from egojax.data.csv_tables import raise_all
 from egojax.data.results import renamed
 from egojax.errors import FrameError, UsageError
 from egojax.types import Clip, SegmentFeatures, Segments, Source, TrackTable
@@ -62,7 +61,8 @@ def read_tree(folder: pathlib.Path | str) -> Tree:
         frames[frame] = rows
     if not data["annotations"]:
         problems.append(f"{path}: no frame in it")
-    raise_all(path, problems)
+    if problems:
+        raise UsageError.from_problems(problems)
     order = sorted(frames, key=images.natural_key)
     paths = [folder / "Annotations" / "Raw" / f"{frame}.npy" for frame in order]
     size_hw = images.first_size(paths, images.read_labels)

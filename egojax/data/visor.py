@@ -16,7 +16,6 @@ import cv2
 import numpy as np
 
 from egojax.data import arrays, pickles
-from egojax.data.csv_tables import raise_all, read_table
 from egojax.data.images import last_number, natural_key
 from egojax.errors import UsageError
 from egojax.ops.segments import resize_official
@@ -181,7 +180,8 @@ def _entries(
             continue
         problems += [f"{where}: annotations[{k}]: {p}" for k, p in enumerate(told) if p]
         out.append((entry["image"], entry["annotations"]))
-    raise_all(path, problems)
+    if problems:
+        raise UsageError.from_problems(problems)
     return out
 
 
@@ -239,22 +239,6 @@ def _problem(entry: Any) -> str:
 
 
 # -------------------------------------------------------------------- vocabularies
-
-
-def read_noun_classes(path: pathlib.Path | str) -> dict[int, str]:
-    """Names of VISOR's classes from `EPIC_100_noun_classes_v2.csv`, hands included.
-
-    Raises:
-      UsageError: malformed; a line for each problem.
-    """
-    path = pathlib.Path(path)
-    table = read_table(path, {"id": int, "key": str})
-    hands = ("left hand", "right hand", "foot", "left glove", "right glove")
-    names = {300 + n: name for n, name in enumerate(hands)}
-    ids, keys = table["id"].tolist(), table["key"].tolist()
-    twice = sorted({number for number in ids if ids.count(number) > 1})
-    raise_all(path, [f"{path}: the id {number} is there twice" for number in twice])
-    return {**dict(zip(ids, keys, strict=True)), **names}
 
 
 def vocabulary(path: pathlib.Path | str) -> dict[str, Any]:

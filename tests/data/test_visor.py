@@ -115,20 +115,6 @@ def test_a_vocabulary_leaves_out_hands_late_frames_and_slashes(tmp_path):
         assert table == {"pan": 5, "hob/stove": 24, "egg": 60}
 
 
-def test_names_of_classes_come_from_the_official_table(tmp_path):
-    path = tmp_path / "EPIC_100_noun_classes_v2.csv"
-    text = (
-        '"id","key","instances","category"\n0,"tap","[\'tap\', \'tab\']","appliances"\n'
-    )
-    path.write_text(text + '2,"plate","[]","crockery"\n')
-    found = visor.read_noun_classes(path)
-    assert (found[0], found[2]) == ("tap", "plate")
-    assert (found[301], found[302], found[304]) == ("right hand", "foot", "right glove")
-    path.write_text(text + '0,"plate","[]","crockery"\n')
-    with pytest.raises(UsageError, match="the id 0 is there twice"):
-        visor.read_noun_classes(path)
-
-
 BAD_VOCABULARIES = [
     b"[]",
     b"{}",
