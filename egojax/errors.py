@@ -16,7 +16,7 @@ class UsageError(Exception):
     def from_problems(
         cls, problems: Iterable[str], limit: int = MAX_PROBLEMS
     ) -> "UsageError":
-        """Joins the problems of one input, a line each; beyond `limit` they are counted."""
+        """Joins the problems of one input, a line each; counts those past `limit`."""
         lines = list(problems)
         if len(lines) > limit:
             lines[limit:] = [f"and {len(lines) - limit} more problems"]

@@ -3,7 +3,7 @@
 import json
 import math
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from egojax.apps.figures import escape
 from egojax.apps.looks import Looks, looks_of, names_of
 from egojax.apps.timeline import Link
 from egojax.data import arrays
+from egojax.data.values import flatten
 from egojax.metrics.schema import format_number, is_percent
 from egojax.types import Clip, SkippedFrame, TrackTable
 
@@ -289,14 +290,7 @@ def _details(
         body += "<p>The same command with --mode=view opens this run in 3D.</p>"
     for title, tree in (("Versions and device", machine), ("Configuration", config)):
         if tree:
-            text = "\n".join(_flat(tree))
+            rows = flatten(tree).items()
+            text = "\n".join(f"{k} = {json.dumps(v, default=str)}" for k, v in rows)
             body += page.fold(title, f"<pre>{escape(text)}</pre>")
     return page.section("Details", "", body)
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key} = {json.dumps(value, default=str)}"

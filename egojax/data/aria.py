@@ -26,7 +26,13 @@ import numpy as np
 from scipy.spatial.transform import Rotation, Slerp
 
 from egojax.data import arrays
-from egojax.data.csv_tables import matrices, nearest, read_table, rows_by_time
+from egojax.data.csv_tables import (
+    frame_rate,
+    matrices,
+    nearest,
+    read_table,
+    rows_by_time,
+)
 from egojax.data.hot3d import POSE_COLUMNS
 from egojax.errors import FrameError, UsageError
 from egojax.ops.segments import rank_labels
@@ -85,7 +91,7 @@ def read_clip(folder: pathlib.Path, stream: str = "214-1") -> Clip:
         name=f"{folder.resolve().name}_{stream}",
         frame_ids=tuple(str(t) for t in video.stamps),
         size_hw=size_hw,
-        fps=_rate(video.stamps),
+        fps=frame_rate(video.stamps),
         category_names=names,
         frames=Source(lambda t: _rgb(video.read(t)), len(video.stamps)),
         camera=_cameras(folder / "aria_trajectory.csv", video.stamps, model),
@@ -336,7 +342,3 @@ def _objects(
         return Objects(order + 1, category[order], center, pose, box)
 
     return Source(read, len(stamps))
-
-
-def _rate(stamps: np.ndarray) -> float:
-    return 1e9 / float(np.median(np.diff(stamps))) if len(stamps) > 1 else 30.0

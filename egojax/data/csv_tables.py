@@ -2,7 +2,7 @@
 
 import csv
 import pathlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -116,6 +116,11 @@ def rows_by_time(stamps: np.ndarray) -> dict[int, np.ndarray]:
     times, first = np.unique(stamps[order], return_index=True)
     groups = np.split(order, first[1:]) if len(times) else []
     return dict(zip(times.tolist(), groups, strict=True))
+
+
+def frame_rate(stamps: Sequence[int] | np.ndarray) -> float:
+    """Frames a second of stamps in nanoseconds; 30 where there is but one."""
+    return 1e9 / float(np.median(np.diff(stamps))) if len(stamps) > 1 else 30.0
 
 
 def nearest(stamps: np.ndarray, t: int, tolerance: int) -> int | None:

@@ -30,6 +30,7 @@ from egojax.data.egoseg3d_writing import video_folder
 from egojax.data.egoseg3d_writing import write_clip as write_clip
 from egojax.data.folder import match_frames
 from egojax.data.segmaps import write_tracks as write_tracks
+from egojax.data.values import is_number
 from egojax.errors import FrameError, UsageError
 from egojax.ops.segments import resize_official
 from egojax.types import Clip, Segments, Source
@@ -214,8 +215,7 @@ def _with_scale(path: pathlib.Path, clip: Clip) -> Clip:
         note = f"no scale: {path} has no rescale_scores.{clip.name}"
         return clip.replace(notes=(*clip.notes, note))
     scale = table[clip.name]
-    number = isinstance(scale, int | float) and not isinstance(scale, bool)
-    if not number or not 0 < scale < float("inf"):
+    if not is_number(scale) or not 0 < scale < float("inf"):
         raise UsageError(f"{path}: rescale_scores.{clip.name}: expected a number > 0")
     return clip.replace(metric_scale=float(scale))
 

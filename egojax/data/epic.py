@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from egojax.data import arrays, colmap, poses
+from egojax.data import arrays, colmap, poses, values
 from egojax.data.images import natural_key
 from egojax.errors import UsageError
 from egojax.ops import camera as camera_ops
@@ -203,15 +203,11 @@ def _numbers(
     """The entries as arrays; those that are none are told."""
     out = {}
     for name, value in given.items():
-        try:
-            found = np.asarray(value, np.float64)
-        except (TypeError, ValueError):
-            found = np.zeros(0)
-        if found.shape == shape and np.isfinite(found).all():
+        found = values.numbers(value, shape)
+        if found is not None:
             out[name] = found
         else:
-            size = " x ".join(map(str, shape))
-            problems.append(f"{path}: {name}: expected {size} finite numbers")
+            problems.append(f"{path}: {name}: {values.expected_numbers(shape)}")
     if not given:
         problems.append(f"{path}: no frame has a pose")
     return out

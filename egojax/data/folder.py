@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from egojax.data import aria, arrays, colmap, hot3d, images, ply, poses, video
+from egojax.data.values import is_number
 from egojax.errors import FrameError, UsageError
 from egojax.types import Clip, SegmentFeatures, Segments, Source
 
@@ -323,8 +324,7 @@ def _entries(
 
 
 def _is_score(value: Any) -> bool:
-    plain = isinstance(value, int | float) and not isinstance(value, bool)
-    return plain and 0.0 <= value <= 1.0
+    return is_number(value) and 0.0 <= value <= 1.0
 
 
 def _find_poses(folder: pathlib.Path) -> poses.Poses | None:

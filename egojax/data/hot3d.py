@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from egojax.data import arrays
-from egojax.data.csv_tables import matrices, read_table, rows_by_time
+from egojax.data.csv_tables import frame_rate, matrices, read_table, rows_by_time
 from egojax.errors import UsageError
 from egojax.types import Boxes, Clip, Objects, Source
 
@@ -91,7 +91,7 @@ def read_clip(folder: pathlib.Path, stream: str = "") -> Clip:
         name=name,
         frame_ids=tuple(map(str, times)),
         size_hw=_size(meta["headset"], picked),
-        fps=_rate(times),
+        fps=frame_rate(times),
         category_names=tuple(names.values()),
         boxes=box_source,
         streams={"device_pose": device, **_mask_streams(masks, times)},
@@ -210,7 +210,3 @@ def _size(headset: str, stream: str) -> tuple[int, int]:
             f"known are {', '.join(' '.join(key) for key in SIZES)}"
         )
     return known
-
-
-def _rate(times: list[int]) -> float:
-    return 1e9 / float(np.median(np.diff(times))) if len(times) > 1 else 30.0

@@ -153,11 +153,9 @@ def _decode(path: pathlib.Path, read: Callable[[], Any]) -> Any:
     try:
         return read()
     except BAD_IMAGE as err:
-        raise FrameError(f"{path}: not a readable image ({first_line(err)})") from None
-
-
-def first_line(err: Exception) -> str:
-    return str(err).splitlines()[0][:120] if str(err) else type(err).__name__
+        raise FrameError(
+            f"{path}: not a readable image ({arrays.first_line(err)})"
+        ) from None
 
 
 def _sized(

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from egojax.data import arrays
+from egojax.data import arrays, values
 from egojax.errors import UsageError
 from egojax.ops.lens import LENSES
 from egojax.types import Camera
@@ -79,15 +79,10 @@ class _Check:
     def numbers(
         self, where: str, given: Any, shape: tuple[int, ...]
     ) -> np.ndarray | None:
-        try:
-            found = np.asarray(given, np.float64)
-        except (TypeError, ValueError):
-            found = np.zeros(0)
-        if found.shape == shape and np.isfinite(found).all():
-            return found
-        size = " x ".join(map(str, shape))
-        self.say(where, f"expected {size} finite numbers")
-        return None
+        found = values.numbers(given, shape)
+        if found is None:
+            self.say(where, values.expected_numbers(shape))
+        return found
 
     def size(self, given: Any) -> tuple[int, int]:
         found = self.numbers("size_hw", given, (2,))
@@ -98,8 +93,7 @@ class _Check:
         return int(found[0]), int(found[1])
 
     def scale(self, given: Any) -> float:
-        number = isinstance(given, int | float) and not isinstance(given, bool)
-        if number and 0 < given < math.inf:
+        if values.is_number(given) and 0 < given < math.inf:
             return float(given)
         self.say("metric_scale", f"{given!r}: expected a number > 0")
         return 1.0
@@ -112,8 +106,8 @@ class _Check:
         count = len(LENSES[lens])
         if isinstance(given, list) and len(given) <= count:
             given = [*given, *[0.0] * (count - len(given))]
-        values = self.numbers(f"distortion of {lens}", given, (count,))
-        return lens, values if count else None
+        found = self.numbers(f"distortion of {lens}", given, (count,))
+        return lens, found if count else None
 
     def intrinsics(self, where: str, given: Any) -> np.ndarray | None:
         found = self.numbers(where, given, (3, 3))

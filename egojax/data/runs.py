@@ -20,6 +20,7 @@ import time
 from typing import Any
 
 from egojax.data import arrays
+from egojax.data.values import flatten
 from egojax.errors import UsageError
 from egojax.metrics.schema import to_json
 
@@ -140,7 +141,7 @@ def _commit() -> str | None:
 
 
 def _check_same(path: pathlib.Path, old: dict, new: dict) -> None:
-    old, new = _flatten(old), _flatten(json.loads(json.dumps(to_json(new))))
+    old, new = flatten(old), flatten(json.loads(json.dumps(to_json(new))))
     for key in sorted(old.keys() | new.keys()):
         if key.split(".")[0] in FREE_FIELDS or old.get(key) == new.get(key):
             continue
@@ -148,13 +149,3 @@ def _check_same(path: pathlib.Path, old: dict, new: dict) -> None:
             f"{path}: a run of another config; it differs first in {key}: there "
             f"{old.get(key)!r}, here {new.get(key)!r}; give another --workdir"
         )
-
-
-def _flatten(tree: dict, prefix: str = "") -> dict[str, Any]:
-    flat = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat

@@ -15,6 +15,7 @@ import numpy as np
 
 from egojax.data import arrays, images, pickles
 from egojax.data.results import renamed
+from egojax.data.values import is_int
 from egojax.errors import FrameError, UsageError
 from egojax.types import Clip, SegmentFeatures, Segments, Source, TrackTable
 
@@ -74,7 +75,7 @@ def read_tree(folder: pathlib.Path | str) -> Tree:
 def _category_names(path: pathlib.Path, index: Any) -> tuple[str, ...]:
     """The names in order of their numbers."""
     numbers = list(index.values()) if isinstance(index, dict) else [None]
-    if not all(map(_is_int, numbers)) or set(numbers) != set(range(len(numbers))):
+    if not all(map(is_int, numbers)) or set(numbers) != set(range(len(numbers))):
         raise UsageError(f"{path}: category_name2id: expected numbers 0 to n - 1")
     return tuple(sorted(index, key=index.__getitem__))
 
@@ -86,19 +87,15 @@ def _segments(infos: list[dict[str, Any]], num_categories: int) -> Segments:
     kinds = [-1 if kind is None else kind for kind in kinds]
     scores = [info.get("score") for info in infos]
     score = np.array([1.0 if s is None else s for s in scores], np.float32)
-    if not all(_is_int(i) and 0 < i <= MAX_ID for i in ids):
+    if not all(is_int(i) and 0 < i <= MAX_ID for i in ids):
         raise ValueError(f"ids must be whole numbers from 1 to {MAX_ID}")
     if len(set(ids)) < len(ids):
         raise ValueError("an id is there twice")
-    if not all(_is_int(kind) and -1 <= kind < num_categories for kind in kinds):
+    if not all(is_int(kind) and -1 <= kind < num_categories for kind in kinds):
         raise ValueError(f"a category_id is not among {num_categories} categories")
     if score.ndim != 1 or not ((score >= 0) & (score <= 1)).all():
         raise ValueError("a score is not in [0, 1]")
     return Segments(np.array(ids, np.int64), np.array(kinds, np.int32), score)
-
-
-def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def last_categories(segments: Source[Any]) -> Source[Any]:

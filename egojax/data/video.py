@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from egojax.data.images import first_line
+from egojax.data.arrays import first_line
 from egojax.errors import FrameError, UsageError
 from egojax.types import Source
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from egojax.data import arrays, pickles
 from egojax.data.images import last_number, natural_key
+from egojax.data.values import is_int
 from egojax.errors import UsageError
 from egojax.ops.segments import resize_official
 from egojax.types import Source
@@ -223,7 +224,7 @@ def _problem(entry: Any) -> str:
     """What is wrong with an annotation; "" = nothing."""
     try:
         number = entry["class_id"]
-        if not isinstance(entry["name"], str) or type(number) is not int:
+        if not isinstance(entry["name"], str) or not is_int(number):
             return "expected a name and a class_id"
         if not 0 <= number < MAX_CLASS:
             return f"class_id {number} is not in 0 to {MAX_CLASS - 1}"
@@ -286,6 +287,6 @@ def read_vocabulary(path: pathlib.Path | str) -> dict[str, int]:
     except (KeyError, TypeError, AttributeError) as err:
         raise UsageError(f'{path}: expected "visor", "class2id" ({err!r})') from None
     for name, number in pairs:
-        if not isinstance(name, str) or type(number) is not int or number < 0:
+        if not isinstance(name, str) or not is_int(number) or number < 0:
             raise UsageError(f"{path}: class2id: {name!r:.80}: {number!r:.80}")
     return dict(pairs)

@@ -17,6 +17,7 @@ from scipy import optimize
 from egojax.errors import UsageError
 from egojax.metrics.overlap import frame_overlap, paired_frames
 from egojax.metrics.regions import region_and_contour
+from egojax.metrics.schema import nan_mean
 
 Protocol = Literal["semi", "unsup", "unsup-motion", "davis2016", "free"]
 VOID = 255
@@ -76,7 +77,7 @@ class RegionScores:
     def per_object(self) -> dict[str, dict[str, float]]:
         """J and F of each object, under SEQUENCE_ID."""
         return {
-            f"{s.sequence}_{s.object_id}": {"J": _nan_mean(s.J), "F": _nan_mean(s.F)}
+            f"{s.sequence}_{s.object_id}": {"J": nan_mean(s.J), "F": nan_mean(s.F)}
             for s in self.objects
         }
 
@@ -96,9 +97,9 @@ def series_statistics(
     first, last = (values[edges[k] : edges[k + 1] + 1] for k in (0, 3))
     recall = np.mean(values > 0.5) if values.size else np.nan
     return {
-        "Mean": _nan_mean(values),
+        "Mean": nan_mean(values),
         "Recall": float(recall),
-        "Decay": _nan_mean(first) - _nan_mean(last),
+        "Decay": nan_mean(first) - nan_mean(last),
     }
 
 
@@ -259,8 +260,3 @@ def _checked(name: str, objects: tuple[ObjectSeries, ...]) -> RegionScores:
 
 def _up_to(count: int) -> list[int]:
     return list(range(1, count + 1))
-
-
-def _nan_mean(values: np.ndarray) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if known.size else float("nan")

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from egojax.metrics.schema import mean_of_results
+from egojax.metrics.schema import mean_of_results, nan_mean
 
 THRESHOLDS = (1, 2, 4, 8, 16)  # Pixels.
 MIN_GAPS = (1, 4, 16, 64, 256)  # Frames.
@@ -172,12 +172,12 @@ class RedetectionScores:
         out: dict[str, float] = {}
         for least in MIN_GAPS:
             rows = self.jaccard[self.gap >= least]
-            means = [_nan_mean(rows[:, k]) for k in range(len(THRESHOLDS))]
+            means = [nan_mean(rows[:, k]) for k in range(len(THRESHOLDS))]
             for d, mean in zip(THRESHOLDS, means, strict=True):
                 out[f"AJ_RD_D{d}_dmin{least}"] = mean
-            out[f"AJ_RD_dmin{least}"] = _nan_mean(np.array(means))
+            out[f"AJ_RD_dmin{least}"] = nan_mean(np.array(means))
         total = np.array([out[f"AJ_RD_dmin{least}"] for least in MIN_GAPS])
-        return out | {"AJ_RD": _nan_mean(total)}
+        return out | {"AJ_RD": nan_mean(total)}
 
 
 def _event(seen: np.ndarray, found: np.ndarray, squared: np.ndarray) -> list[float]:
@@ -223,8 +223,3 @@ def _squared_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     out = np.full(np.shape(whole), np.nan)
     return np.divide(part, whole, out=out, where=np.asarray(whole) > 0)
-
-
-def _nan_mean(values: np.ndarray) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if known.size else float("nan")

@@ -86,6 +86,12 @@ def to_json(value: Any) -> Any:
     return value
 
 
+def nan_mean(values: np.ndarray) -> float:
+    """The mean of what is not NaN; NaN if there is nothing."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else float("nan")
+
+
 def mean_of_results(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The mean of every number over results of the same names; NaN is skipped."""
     names = list(dict.fromkeys(name for result in results for name in result))

@@ -84,8 +84,9 @@ def test_the_camera_projects_as_the_official_tools_do(clip, sample):
 def test_true_box_centres_project_into_their_segments(clip, t):
     """Poses, lens, half pixels, object poses and ranks must all be right for this."""
     camera, objects = clip.camera[t], clip.truth.objects[t]
-    table = seg.measure(clip.labels[t])
-    rows = {int(number): row for row, number in enumerate(table.ids)}
+    ids, ranked = seg.rank_labels(clip.labels[t])
+    table = seg.measure_ranked(ranked, len(ids))
+    rows = {int(number): row for row, number in enumerate(ids)}
     inside, relative = [], []
     points = fisheye624(to_camera(objects.centers, camera), camera)
     for number, point in zip(objects.ids.tolist(), points, strict=True):
