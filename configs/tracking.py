@@ -65,6 +65,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         use_rescale=True,  # To metres, by meta.json.
         max_number=20000,  # Frames with a larger number are left out, as published.
         categories="frame",  # Of a 2D id: frame | last, its last listing (published).
+        tap_bug=False,  # Class 0 is the background of true maps, in all scores.
         frame_mapping=placeholder(str),  # VISOR's frame_mapping.json, where it is used.
     )
     config.segments = dict(min_pixels=500, ignore_categories=IGNORED)
@@ -109,7 +110,6 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         # --mode=eval: an official segmaps folder to score; {clip} is the clip's name.
         tree=placeholder(str),
         depth=True,  # Score the depth before and after its alignment.
-        official_tap_bug=False,  # Class 0 is the background of true maps (published).
     )
     # `official`: the published system's own files; they are large.
     config.show = dict(overlay=True, report=True, official=False)

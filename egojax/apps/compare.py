@@ -31,7 +31,12 @@ def table(paths: list[pathlib.Path]) -> str:
     if not shared:
         raise UsageError(f"compare: {', '.join(map(str, paths))} share no scored clip")
     lines = [
-        f"{len(shared)} clip(s) in common; mean over clips with 95 % bootstrap interval"
+        f"{len(shared)} clip(s) in common; "
+        + (
+            "mean over clips with 95 % bootstrap interval"
+            if len(shared) > 1
+            else "one clip says nothing about how far chance goes"
+        )
     ]
     for column in COLUMNS:
         rows = [[_number(r[name].get(column)) for name in shared] for r in results]
@@ -60,6 +65,8 @@ def _number(value: Any) -> float | None:
 def _mean_cell(name: str, values: list[Any]) -> str:
     found = bootstrap_interval(values)
     scale = 100.0 if is_percent(name) else 1.0
+    if len(values) < 2:
+        return f"{scale * found.value:8.2f}"
     return (
         f"{scale * found.value:8.2f}  "
         f"[{scale * found.low:.2f}, {scale * found.high:.2f}]"
@@ -69,6 +76,8 @@ def _mean_cell(name: str, values: list[Any]) -> str:
 def _difference_cell(name: str, first: list[Any], second: list[Any]) -> str:
     found = bootstrap_difference(first, second)
     scale = 100.0 if is_percent(name) else 1.0
+    if len(first) < 2:
+        return f"{scale * found.value:+8.2f}  to the first"
     verdict = "a difference" if found.is_significant else "no clear difference"
     return (
         f"{scale * found.value:+8.2f}  "

@@ -35,6 +35,8 @@ from egojax.errors import FrameError, UsageError
 from egojax.ops.segments import resize_official
 from egojax.types import Clip, Segments, Source
 
+LOOKED_INTO = 5  # Maps that tell what their folder's background is.
+
 
 def videos(root: pathlib.Path | str) -> tuple[str, ...]:
     """Names of the videos with 2D segments, in natural order.
@@ -49,17 +51,6 @@ def videos(root: pathlib.Path | str) -> tuple[str, ...]:
     return tuple(sorted(found, key=images.natural_key))
 
 
-def read_tree(
-    folder: pathlib.Path | str,
-) -> tuple[tuple[str, ...], Source[Any], Source[Any]]:
-    """Names of frames, labels and segments of any official segmaps folder.
-
-    Raises:
-      UsageError: `pred.json` is missing or malformed.
-    """
-    return segmaps.read_tree(folder)[:3]
-
-
 def read_clip(
     root: pathlib.Path | str,
     name: str,
@@ -70,6 +61,7 @@ def read_clip(
     max_number: int = visor.MAX_FRAME,
     categories: str = "frame",
     frame_mapping: pathlib.Path | str | None = None,
+    tap_bug: bool = False,
 ) -> Clip:
     """Opens one video. Layers that are not there are told in `notes`.
 
@@ -77,14 +69,17 @@ def read_clip(
     elsewhere `streams["aligned_depth"]`.
 
     Args:
-      segments: Folder below segmaps/.
+      segments: Folder below segmaps/, or the path of one elsewhere.
       features: Folder below features/.
-      truth: Folder of class maps; where it is not there, the polygons of VISOR count.
+      truth: Folder of class maps, or "polygons"; where the folder is not there, the
+        polygons of VISOR count, which is noted.
       use_rescale: Whether `meta.json` scales the world to metres.
       max_number: Frames with a larger number are left out, as published.
       categories: Of an id: "frame", what each frame lists, or "last", its last listing
         in the whole video (published).
       frame_mapping: VISOR's table of names, if its polygons need it.
+      tap_bug: The background of true maps is class 0, "tap", as in the published
+        evaluation; all scores then see it as an object.
 
     Raises:
       UsageError: no segments, or a file is malformed.
@@ -110,7 +105,7 @@ def read_clip(
         clip = clip.replace(mesh=ply.read_mesh(mesh))
     if use_rescale:
         clip = _with_scale(root / "meta.json", clip)
-    return _with_truth(root, home / truth, clip, frame_mapping)
+    return _with_truth(root, home / truth, clip, frame_mapping, tap_bug)
 
 
 def _with_segments(folder: pathlib.Path, name: str, max_number: int) -> Clip:
@@ -228,13 +223,14 @@ def _with_truth(
     folder: pathlib.Path,
     clip: Clip,
     frame_mapping: pathlib.Path | str | None,
+    tap_bug: bool,
 ) -> Clip:
     """The clip with `truth`: class ids plus 1, and the category of each."""
     classes = read_classes(root, clip.name)
     table = root / "visor" / f"{clip.name}_interpolations.json"
     if folder.is_dir():
-        background = -1 if folder.name == "visor_segmaps" else 0
-        read = functools.partial(_read_classes, background)
+        background = _background(folder)
+        read = functools.partial(_read_classes, background, 1 if tap_bug else 0)
         labels, notes = _layer(clip, "labels", folder, "", read)
         if background == 0 and 0 in classes.values():
             notes = (*notes, f"{folder}: {visor.TAP_DEFECT}")
@@ -244,11 +240,14 @@ def _with_truth(
         rows, notes = match_frames(table, clip.frame_ids, place)
         labels = Source.of(rows).map(functools.partial(_polygons, clip, found))
         classes = found.classes | classes
+        if folder.name != "polygons":
+            notes = (*notes, f"no folder {folder}: the polygons of {table.name} count")
     else:
         note = f"no truth: neither {folder} nor {table} is there"
         return clip.replace(notes=(*clip.notes, note))
-    index, told = _categories(clip, classes)
+    index, names, told = _categories(clip, classes)
     truth = clip.replace(
+        category_names=names,
         labels=labels,
         segments=labels.map(functools.partial(_true_segments, index)),
         features=None,
@@ -266,21 +265,41 @@ def _polygons(clip: Clip, found: visor.Annotations, t: int | None) -> Any:
     return resize_official(found.maps[t], clip.size_hw) + 1
 
 
+def _background(folder: pathlib.Path) -> int:
+    """-1 where the maps hold it, as VISOR's own do; 0 in those that were extended."""
+    for path in sorted(folder.glob("*.npy"))[:LOOKED_INTO]:
+        try:
+            if arrays.read_npy(path, (None, None), kinds="iu").min(initial=0) < 0:
+                return -1
+        except UsageError:
+            continue  # It is told when the frame is read.
+    return -1 if folder.name == "visor_segmaps" else 0
+
+
 def _categories(
     clip: Clip, classes: Mapping[str, int]
-) -> tuple[dict[int, int], tuple[str, ...]]:
-    """Category by VISOR class; names that share one are told, the first one has it."""
+) -> tuple[dict[int, int], tuple[str, ...], tuple[str, ...]]:
+    """Category by VISOR class, and the clip's names as the truth calls them.
+
+    Several names may be one class: its true objects have the category of the first,
+    and the truth calls the others by that name too.
+    """
     names: dict[int, list[int]] = {}
     for k, name in enumerate(clip.category_names):
         if name in classes:
             names.setdefault(classes[name], []).append(k)
     notes = tuple(
         f"{', '.join(clip.category_names[k] for k in shared)} are VISOR's class "
-        f"{number}: its true objects count as {clip.category_names[shared[0]]}"
+        f"{number}: each is scored against all of it"
         for number, shared in names.items()
         if len(shared) > 1
     )
-    return {number: shared[0] for number, shared in names.items()}, notes
+    index = {number: shared[0] for number, shared in names.items()}
+    called = tuple(
+        clip.category_names[index[classes[name]]] if name in classes else name
+        for name in clip.category_names
+    )
+    return index, called, notes
 
 
 def _true_segments(
@@ -294,9 +313,9 @@ def _true_segments(
 
 
 def _read_classes(
-    background: int, path: pathlib.Path, size_hw: tuple[int, int]
+    background: int, label: int, path: pathlib.Path, size_hw: tuple[int, int]
 ) -> np.ndarray:
-    """Class ids plus 1; 0 where there is none. Maps of another size are resized."""
+    """Class ids plus 1; `label` where there is none. Resized if of another size."""
     try:
         found = arrays.read_npy(path, (None, None), kinds="iu")
     except UsageError as err:
@@ -306,7 +325,7 @@ def _read_classes(
     if found.min() < -1 or found.max() >= visor.MAX_CLASS:
         raise FrameError(f"{path}: {found.min()} to {found.max()} are no class ids")
     found = resize_official(found, size_hw)
-    return np.where(found <= background, 0, found + 1).astype(np.int32)
+    return np.where(found <= background, label, found + 1).astype(np.int32)
 
 
 def read_classes(root: pathlib.Path | str, name: str) -> dict[str, int]:

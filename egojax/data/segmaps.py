@@ -28,6 +28,7 @@ class Tree(NamedTuple):
     frame_ids: tuple[str, ...]
     labels: Source[Any]  # int32 (H, W)
     segments: Source[Any]  # Segments
+    locations: Source[Any]  # float64 (n, 3) of those, metres; NaN = not told.
     category_names: tuple[str, ...]
     size_hw: tuple[int, int]
 
@@ -46,11 +47,12 @@ def read_tree(folder: pathlib.Path | str) -> Tree:
         raise UsageError(f'{path}: expected "annotations" and "category_name2id"')
     names = _category_names(path, data.get("category_name2id", {}))
     problems: list[str] = []
-    frames: dict[str, Segments] = {}
+    frames: dict[str, tuple[Segments, np.ndarray]] = {}
     for n, entry in enumerate(data["annotations"]):
         try:
             frame = arrays.frame_name(entry["file_name"])
-            rows = _segments(entry["segments_info"], len(names))
+            infos = entry["segments_info"]
+            rows = _segments(infos, len(names)), _locations(infos)
         except KeyError as err:
             problems.append(f"{path}: annotations[{n}]: no {err}")
             continue
@@ -68,8 +70,10 @@ def read_tree(folder: pathlib.Path | str) -> Tree:
     paths = [folder / "Annotations" / "Raw" / f"{frame}.npy" for frame in order]
     size_hw = images.first_size(paths, images.read_labels)
     labels = images.file_source(paths, images.read_labels, size_hw)
-    rows = Source.of([frames[frame] for frame in order])
-    return Tree(tuple(order), labels, rows, names, size_hw)
+    segments, locations = (
+        Source.of([frames[frame][k] for frame in order]) for k in (0, 1)
+    )
+    return Tree(tuple(order), labels, segments, locations, names, size_hw)
 
 
 def _category_names(path: pathlib.Path, index: Any) -> tuple[str, ...]:
@@ -96,6 +100,19 @@ def _segments(infos: list[dict[str, Any]], num_categories: int) -> Segments:
     if score.ndim != 1 or not ((score >= 0) & (score <= 1)).all():
         raise ValueError("a score is not in [0, 1]")
     return Segments(np.array(ids, np.int64), np.array(kinds, np.int32), score)
+
+
+def _locations(infos: list[dict[str, Any]]) -> np.ndarray:
+    """Where each segment is; numbers that are null or missing are NaN."""
+    out = np.full((len(infos), 3), np.nan)
+    for row, info in zip(out, infos, strict=True):
+        place = info.get("loc3d")
+        if place is None:
+            continue
+        if not isinstance(place, list) or len(place) != 3:
+            raise ValueError("loc3d must be three numbers")
+        row[:] = [np.nan if number is None else number for number in place]
+    return out
 
 
 def last_categories(segments: Source[Any]) -> Source[Any]:

@@ -127,8 +127,8 @@ def score_names(
     categories: Mapping[str, Sequence[Names]] | None = None,
     *,
     category_names: Sequence[str] = (),
+    true_names: Sequence[str] | None = None,
     ignored: Iterable[str] = IGNORED_CATEGORIES,
-    official_tap_bug: bool = False,
     min_pixels: int = 500,
     metric_scale: float = 1.0,
     name: str = "sequence",
@@ -142,8 +142,9 @@ def score_names(
       table: Where the segments are, for what is remembered of absent objects.
       categories: By naming: one mapping a frame from new ids to categories.
       category_names: Of the clip.
+      true_names: What the truth calls each of them, if it has fewer categories: names
+        of one true category are each scored against all of its objects.
       ignored: Categories that the EgoSeg3D protocol does not score.
-      official_tap_bug: See `metrics.EgoSegRecorder`.
       min_pixels: True objects of at most this size are not counted by the track
         metrics: segments of that size take no part either. (The EgoSeg3D protocol has
         its own rule.)
@@ -151,10 +152,14 @@ def score_names(
       name: Names the sequence in errors.
     """
     places = _places(table)
+    called = category_names if true_names is None else true_names
     protocol = dict(
-        true_classes={kind: k for k, kind in enumerate(category_names)},
+        true_classes={
+            kind: list(category_names).index(name)
+            for kind, name in zip(category_names, called, strict=True)
+        },
+        pred_categories={kind: k for k, kind in enumerate(category_names)},
         ignored=frozenset(ignored),
-        official_tap_bug=official_tap_bug,
     )
     judges = {
         key: _Judge(f"{name}, {key}", min_pixels, metric_scale, protocol)
@@ -201,9 +206,8 @@ class _Judge:
             self._knows_classes = True
             for protocol in self._protocols:
                 protocol.add_overlap(renamed, categories, frame.categories)
-        if frame.objects is not None:
-            self._remembers = True
-            _remember(self._memory, frame, counted, names, places, self._scale)
+        self._remembers |= frame.objects is not None
+        _remember(self._memory, frame, counted, names, places, self._scale)
 
     def finish(self) -> NamingScores:
         known = self._knows_classes
@@ -256,8 +260,11 @@ def _remember(
     places: Mapping[int, np.ndarray],
     metric_scale: float,
 ) -> None:
-    assert frame.objects is not None
-    ids = np.asarray(frame.objects.ids)
+    # Where the truth does not say where things are, it still says what is seen.
+    ids, centers = renamed.true_ids, np.full((len(renamed.true_ids), 3), np.nan)
+    if frame.objects is not None:
+        ids = np.asarray(frame.objects.ids)
+        centers = np.asarray(frame.objects.centers) * metric_scale
     on_object = dict(
         zip(renamed.true_ids.tolist(), match_objects(renamed).tolist(), strict=True)
     )
@@ -265,10 +272,11 @@ def _remember(
     memory.add(
         true_ids=ids,
         visible=np.isin(ids, renamed.true_ids),
-        true_locations=np.asarray(frame.objects.centers) * metric_scale,
+        true_locations=centers,
         matched_ids=np.array([on_object.get(int(i), 0) for i in ids], np.int64),
         track_ids=np.array([i for i, _ in here], np.int64),
         track_locations=np.array([at for _, at in here]).reshape(-1, 3),
+        frame_idx=frame.frame_idx,
     )
 
 

@@ -159,6 +159,7 @@ class PermanenceRecorder:
         matched_ids: np.ndarray,
         track_ids: np.ndarray,
         track_locations: np.ndarray,
+        frame_idx: int | None = None,
     ) -> None:
         """Appends a frame.
 
@@ -172,11 +173,18 @@ class PermanenceRecorder:
           track_ids: Integers (m,), tracks with a location in this frame. Those of
             earlier frames are remembered.
           track_locations: Metres (m, 3); a row that is not finite says nothing new.
+          frame_idx: Its place in the video, where frames are left out: absences are
+            counted in frames of the video. The one after the last if not given.
 
         Raises:
-          UsageError: Columns differ in length, or a true id occurs twice.
+          UsageError: Frames are not in order, columns differ in length, or a true id
+            occurs twice.
         """
-        self._frame += 1
+        last, self._frame = self._frame, self._frame + 1
+        if frame_idx is not None:
+            self._frame = frame_idx
+        if self._frame <= last:
+            raise UsageError(f"{self.name}: frame {frame_idx} comes after {last}")
         true_ids = np.asarray(true_ids, np.int64)
         locations = np.asarray(true_locations, np.float64).reshape(-1, 3)
         self._check(true_ids, visible, locations, matched_ids)

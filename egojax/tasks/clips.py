@@ -142,13 +142,14 @@ def _epic_fields(config: Any) -> Openers:
             egoseg3d.read_clip,
             root,
             name,
-            segments=fields.segments,
+            segments=fields.segments.replace("{clip}", name),
             features=fields.features,
             truth=fields.truth,
             use_rescale=fields.use_rescale,
             max_number=fields.max_number,
             categories=fields.categories,
             frame_mapping=fields.frame_mapping,
+            tap_bug=fields.tap_bug,
         )
         for name in names
     }

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from egojax.data import arrays, egoseg3d, observations, results
+from egojax.data import arrays, egoseg3d, observations, results, segmaps
 from egojax.data.runs import ClipFolder
 from egojax.data.stream import host_frames
 from egojax.data.world.imperfect import PRESETS
@@ -22,7 +22,7 @@ from egojax.metrics.schema import to_json
 from egojax.ops.depth import Space
 from egojax.task import Progress, Stage, Task
 from egojax.tasks import assoc_config, clips, observed, settings, tracking_learning
-from egojax.types import Clip, SkippedFrame, TrackTable
+from egojax.types import Clip, SkippedFrame, Source, TrackTable
 
 COLUMNS = ("HOTA", "DetA", "AssA", "IDF1", "IDSW", "MOTA")
 CHOICES = {
@@ -79,6 +79,9 @@ def make(config: Any, mode: str, folder: pathlib.Path) -> Task:
         stages = {"write": functools.partial(_write_official, folder / "official")}
     elif mode == "eval" and config.eval.tree:
         stages = {"score_tree": _score_tree}
+        if config.data.name == "epic_fields":  # What is scored says which frames.
+            config = config.copy_and_resolve_references()
+            config.official.segments = str(pathlib.Path(config.eval.tree).absolute())
     elif mode == "eval":
         stages = {"score": _score}
     return Task(
@@ -225,7 +228,7 @@ def score_ids(
         categories,
         category_names=clip.category_names,
         ignored=config.segments.ignore_categories,
-        official_tap_bug=config.eval.official_tap_bug,
+        true_names=None if clip.truth is None else clip.truth.category_names,
         min_pixels=config.segments.min_pixels,
         metric_scale=clip.metric_scale,
         name=clip.name,
@@ -269,16 +272,22 @@ def _score_tree(
     """Scores the ids of an official segmaps folder as they are."""
     if evaluation.true_layer(clip) != "labels":
         raise UsageError(f"{clip.name}: no true label maps to score against")
-    path = pathlib.Path(config.eval.tree.format(clip=clip.name))
-    names, labels, segments = egoseg3d.read_tree(path)
+    path = pathlib.Path(config.eval.tree.replace("{clip}", clip.name))
+    tree = segmaps.read_tree(path)
     position = {name: t for t, name in enumerate(clip.frame_ids)}
-    shared = [n for n, name in enumerate(names) if name in position]
+    shared = [n for n, name in enumerate(tree.frame_ids) if name in position]
     if not shared:
-        raise UsageError(f"{path}: none of its {len(names)} frames is in {clip.name}")
-    clip = clip.select([position[names[n]] for n in shared]).replace(
-        labels=labels.select(shared), segments=segments.select(shared), boxes=None
+        raise UsageError(
+            f"{path}: none of its {len(tree.frame_ids)} frames is in {clip.name}"
+        )
+    clip = clip.select([position[tree.frame_ids[n]] for n in shared]).replace(
+        labels=tree.labels.select(shared),
+        segments=tree.segments.select(shared),
+        boxes=None,
     )
-    table = _table_of_tree(clip, settings_of(config, clip).selection)
+    table = _table_of_tree(
+        clip, tree.locations.select(shared), settings_of(config, clip).selection
+    )
     frames = list(evaluation.true_frames(clip))
     best = evaluation.true_ids(frames, table)
     ids = {"before": table.segment_id, "bound": best}
@@ -289,14 +298,21 @@ def _score_tree(
     return []
 
 
-def _table_of_tree(clip: Clip, selection: Selection) -> TrackTable:
-    rows = []
+def _table_of_tree(
+    clip: Clip, locations: Source[Any], selection: Selection
+) -> TrackTable:
+    rows, places = [], []
     for frame in host_frames(clip, ["labels", "segments"]):
         labels = frame.layers.get("labels")
         if labels is not None:
             table = frame.layers["segments"]
             found = lifting.observe(labels, table, None, selection=selection)
             rows.append((frame.frame_idx, found))
+            told = dict(
+                zip(table.ids.tolist(), locations[frame.frame_idx], strict=True)
+            )
+            nowhere = np.full(3, np.nan)
+            places += [told.get(int(i), nowhere) for i in found.segment_id]
     columns = observing.columns(rows)
     count = len(columns["segment_id"])
     return TrackTable(
@@ -306,7 +322,7 @@ def _table_of_tree(clip: Clip, selection: Selection) -> TrackTable:
         category=columns["category"],
         score=columns["score"],
         confidence=np.ones(count, np.float32),
-        location=np.full((count, 3), np.nan, np.float32),
+        location=np.array(places, np.float32).reshape(count, 3),
         centroid_xy=columns["centroid_xy"],
         area=columns["area"],
     )

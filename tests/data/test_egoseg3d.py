@@ -131,10 +131,23 @@ def test_a_tap_is_a_class_of_its_own_but_for_extended_maps(tmp_path, clip):
     np.testing.assert_array_equal(found.truth.segments[0].ids, [1, 6])
     np.testing.assert_array_equal(found.truth.segments[0].category, [0, 1])
     assert found.notes == ()
-    shutil.move(tmp_path / "P01/P01_01/visor_segmaps", tmp_path / "P01/P01_01/visor_x")
-    found = egoseg3d.read_clip(tmp_path, "P01_01", truth="visor_x")
+    home = tmp_path / "P01/P01_01"
+    shutil.move(home / "visor_segmaps", home / "my_truth")
+    found = egoseg3d.read_clip(tmp_path, "P01_01", truth="my_truth")
+    np.testing.assert_array_equal(found.truth.segments[0].ids, [1, 6])  # By its -1.
+    for frame in FRAMES:
+        np.save(home / "my_truth" / f"{frame}.npy", np.maximum(values, 0))
+    found = egoseg3d.read_clip(tmp_path, "P01_01", truth="my_truth")
     np.testing.assert_array_equal(found.truth.segments[0].ids, [6])
     assert visor.TAP_DEFECT in found.notes[0]
+    bug = egoseg3d.read_clip(tmp_path, "P01_01", truth="my_truth", tap_bug=True)
+    assert (np.asarray(bug.truth.labels[0])[2:] == 1).all()
+
+
+def test_a_truth_that_is_not_there_is_told(tmp_path, clip):
+    egoseg3d.write_clip(tmp_path, clip)
+    found = egoseg3d.read_clip(tmp_path, "P01_01", truth="mistyped")
+    assert any("mistyped: the polygons of" in note for note in found.notes)
 
 
 def test_maps_of_another_size_take_the_nearest_class(tmp_path, clip):
@@ -155,6 +168,7 @@ def test_names_that_share_a_class_are_told(tmp_path, clip):
     found = egoseg3d.read_clip(tmp_path, "P01_01", truth="visor_segmaps")
     assert "tap, pan are VISOR's class 5" in found.notes[0]
     np.testing.assert_array_equal(found.truth.segments[0].category, [0])
+    assert found.truth.category_names == ("tap", "tap")
 
 
 def test_a_second_clip_keeps_the_scale_of_the_first(tmp_path, clip):
