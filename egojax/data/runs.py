@@ -14,7 +14,6 @@ import json
 import os
 import pathlib
 import platform
-import shutil
 import subprocess
 import time
 from typing import Any
@@ -54,12 +53,6 @@ class ClipFolder:
         kept = {k: v for k, v in self._stages.items() if k not in stages}
         arrays.write_json(self.path / "done.json", kept)
 
-    def clear(self, name: str) -> pathlib.Path:
-        """Returns an empty subfolder, whatever lay there before."""
-        shutil.rmtree(self.path / name, ignore_errors=True)
-        (self.path / name).mkdir()
-        return self.path / name
-
 
 class RunFolder:
     """The folder of one run. Opening it checks that it belongs to the same config."""
@@ -87,15 +80,19 @@ class RunFolder:
         return ClipFolder(self.path / "clips" / name)
 
     def log(self, event: str, **values: Any) -> None:
-        """Appends one line to log.jsonl; lines of parallel shards do not mix."""
-        row = {"time": round(time.time(), 3), "event": event, **values}
-        line = json.dumps(to_json(row)) + "\n"
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
-        handle = os.open(self.path / "log.jsonl", flags, 0o644)
-        try:
-            os.write(handle, line.encode())
-        finally:
-            os.close(handle)
+        """Appends one line to log.jsonl."""
+        append_event(self.path / "log.jsonl", event, **values)
+
+
+def append_event(path: pathlib.Path, event: str, **values: Any) -> None:
+    """Appends one line; NaN becomes null, and lines of parallel shards do not mix."""
+    row = {"time": round(time.time(), 3), "event": event, **values}
+    line = json.dumps(to_json(row)) + "\n"
+    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        os.write(handle, line.encode())
+    finally:
+        os.close(handle)
 
 
 def open_run(path: pathlib.Path) -> dict[str, Any]:

@@ -6,14 +6,14 @@ that the log reads as if the run had never stopped.
 """
 
 import json
-import math
 import os
 import pathlib
-import time
 from collections.abc import Mapping
 from types import TracebackType
 
 from tensorboardX import SummaryWriter
+
+from egojax.data.runs import append_event
 
 EVENT = "train"
 
@@ -42,23 +42,11 @@ class TrainLog:
         self._board.close()
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Logs the numbers of the steps up to `step`; NaN becomes null."""
-        finite = {k: v if math.isfinite(v) else None for k, v in values.items()}
-        row = {"time": round(time.time(), 3), "event": EVENT, "step": step, **finite}
-        with open(self._path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        """Logs the numbers of the steps up to `step`."""
+        append_event(self._path, EVENT, step=step, **values)
         for name, value in values.items():
             self._board.add_scalar(name, value, step)
         self._board.flush()
-
-
-def read_log(folder: pathlib.Path) -> list[dict]:
-    """The training lines of a run's log."""
-    path = folder / "log.jsonl"
-    if not path.exists():
-        return []
-    rows = (_parse(line) for line in path.read_text(encoding="utf-8").splitlines())
-    return [row for row in rows if row.get("event") == EVENT]
 
 
 def _parse(line: str) -> dict:

@@ -87,11 +87,6 @@ class NonFiniteError(FloatingPointError):
     """A loss or gradient is NaN or infinite; names the term and the step."""
 
 
-def batches_by_step(batch_of: Callable[[int], Batch]) -> BatchesFrom:
-    """Batches from a function of the step."""
-    return lambda first: map(batch_of, itertools.count(first))
-
-
 def batches_by_skipping(make: Callable[[], Iterator[Batch]]) -> BatchesFrom:
     """Batches from an iterator that always starts at step 0; a resumed run skips."""
     return lambda first: itertools.islice(make(), first, None)

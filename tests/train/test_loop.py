@@ -1,5 +1,7 @@
 """Training on any number of devices, stopped at any moment, ends the same."""
 
+import itertools
+import json
 import os
 import pathlib
 import signal
@@ -20,8 +22,7 @@ from jax.sharding import PartitionSpec as P
 from egojax.errors import UsageError
 from egojax.metrics import Mean
 from egojax.train import loop
-from egojax.train.log import read_log
-from egojax.train.loop import FitConfig, batches_by_skipping, batches_by_step, fit
+from egojax.train.loop import FitConfig, batches_by_skipping, fit
 from egojax.train.mesh import make_mesh, put_batch
 
 CONFIG = FitConfig(steps=7, log_every=2, checkpoint_every=3)
@@ -61,10 +62,15 @@ def batch_of(step: int):
     return x, x @ np.float32([1.0, -2.0, 0.5])
 
 
+def by_step(make):
+    """Batches from a function of the step."""
+    return lambda first: map(make, itertools.count(first))
+
+
 def train(folder, *, devices=4, config=CONFIG, tx=None, batches=None, task=None, **kw):
     return fit(
         Regression() if task is None else task,
-        batches_by_step(batch_of) if batches is None else batches,
+        by_step(batch_of) if batches is None else batches,
         optax.adam(0.05) if tx is None else tx,
         make_mesh(devices),
         config,
@@ -83,9 +89,11 @@ def assert_same(a, b, **tolerance):
 
 
 def numbers(folder) -> list[dict]:
-    """The log without the clock."""
+    """The log of training without the clock."""
     clock = ("time", "steps_per_second")
-    return [{k: v for k, v in r.items() if k not in clock} for r in read_log(folder)]
+    rows = map(json.loads, (folder / "log.jsonl").read_text().splitlines())
+    rows = [row for row in rows if row["event"] == "train"]
+    return [{k: v for k, v in row.items() if k not in clock} for row in rows]
 
 
 @pytest.fixture(scope="module")
@@ -200,7 +208,7 @@ def test_a_non_finite_term_is_named_with_its_step(tmp_path):
         return x, y
 
     with pytest.raises(loop.NonFiniteError, match=r"step 5: log_term is not finite$"):
-        train(tmp_path, task=Diverging(), batches=batches_by_step(bad_at_five))
+        train(tmp_path, task=Diverging(), batches=by_step(bad_at_five))
     checkpoints = [p.name for p in (tmp_path / "checkpoints").iterdir()]
     assert checkpoints == ["3"], "no checkpoint may hold what came of it"
 
