@@ -50,6 +50,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         # True depth made monocular, scale * d + shift being the truth; 0 = left alone.
         corrupt_depth=dict(scale=0.0, shift=0.0, error=0.0),
         stream="",  # Camera stream of Aria recordings; "" = the colour camera.
+        metric_scale=placeholder(float),  # Metres per world unit, over what the data says.
+        fps=placeholder(float),  # Of a folder of images; a video file has its own.
     )
     config.world = dict(
         num_frames=120,
@@ -61,7 +63,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.official = dict(  # Names inside the official ROOT layout.
         segments="deva_OWLv2_s5",
         features="dino_s5",
-        truth="visor_DEVA100_segmaps",
+        truth="visor_DEVA100_segmaps",  # "EXTENDED+visor_segmaps": the union of both.
         use_rescale=True,  # To metres, by meta.json.
         max_number=20000,  # Frames with a larger number are left out, as published.
         categories="frame",  # Of a 2D id: frame | last, its last listing (published).
@@ -161,6 +163,7 @@ def _epic_fields(config):
 def _folder(config):
     """The user's own folder."""
     config.data.name = "folder"
+    config.segments.ignore_categories = ()
 
 
 def _hot3d(config):

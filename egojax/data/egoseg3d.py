@@ -71,8 +71,9 @@ def read_clip(
     Args:
       segments: Folder below segmaps/, or the path of one elsewhere.
       features: Folder below features/.
-      truth: Folder of class maps, or "polygons"; where the folder is not there, the
-        polygons of VISOR count, which is noted.
+      truth: Folder of class maps; "A+B": of both the larger class id, which is how
+        maps that were extended (A) and VISOR's own (B) become the published truth; or
+        "polygons". Where the folder is not there, VISOR's polygons count, as is noted.
       use_rescale: Whether `meta.json` scales the world to metres.
       max_number: Frames with a larger number are left out, as published.
       categories: Of an id: "frame", what each frame lists, or "last", its last listing
@@ -228,9 +229,16 @@ def _with_truth(
     """The clip with `truth`: class ids plus 1, and the category of each."""
     classes = read_classes(root, clip.name)
     table = root / "visor" / f"{clip.name}_interpolations.json"
+    *extended, last = folder.name.split("+")
+    folder, original = folder.with_name(last), None
+    if extended:
+        folder, original = folder.with_name(extended[0]), folder
+        if len(extended) > 1 or not (folder.is_dir() and original.is_dir()):
+            raise UsageError(f"truth {folder} + {original}: expected two folders")
     if folder.is_dir():
         background = _background(folder)
-        read = functools.partial(_read_classes, background, 1 if tap_bug else 0)
+        label = 1 if tap_bug else 0
+        read = functools.partial(_read_classes, background, label, original)
         labels, notes = _layer(clip, "labels", folder, "", read)
         if background == 0 and 0 in classes.values():
             notes = (*notes, f"{folder}: {visor.TAP_DEFECT}")
@@ -313,9 +321,21 @@ def _true_segments(
 
 
 def _read_classes(
-    background: int, label: int, path: pathlib.Path, size_hw: tuple[int, int]
+    background: int,
+    label: int,
+    original: pathlib.Path | None,
+    path: pathlib.Path,
+    size_hw: tuple[int, int],
 ) -> np.ndarray:
     """Class ids plus 1; `label` where there is none. Resized if of another size."""
+    found = _read_map(path)
+    if original is not None and (original / path.name).is_file():
+        found = visor.union(found, _read_map(original / path.name))
+    found = resize_official(found, size_hw)
+    return np.where(found <= background, label, found + 1).astype(np.int32)
+
+
+def _read_map(path: pathlib.Path) -> np.ndarray:
     try:
         found = arrays.read_npy(path, (None, None), kinds="iu")
     except UsageError as err:
@@ -324,8 +344,7 @@ def _read_classes(
         raise FrameError(f"{path}: a map of {found.shape} (height, width)")
     if found.min() < -1 or found.max() >= visor.MAX_CLASS:
         raise FrameError(f"{path}: {found.min()} to {found.max()} are no class ids")
-    found = resize_official(found, size_hw)
-    return np.where(found <= background, label, found + 1).astype(np.int32)
+    return found
 
 
 def read_classes(root: pathlib.Path | str, name: str) -> dict[str, int]:

@@ -18,7 +18,7 @@ from egojax.methods.evaluation import TrueFrame
 from egojax.methods.lifting import Selection
 from egojax.methods.observing import ObserveSettings
 from egojax.metrics import combine_sequences, format_table
-from egojax.metrics.schema import to_json
+from egojax.metrics.schema import mean_of_results, to_json
 from egojax.ops.depth import Space
 from egojax.task import Progress, Stage, Task
 from egojax.tasks import assoc_config, clips, observed, settings, tracking_learning
@@ -54,6 +54,7 @@ LEAST = {
     **{f"train.{name}": 1 for name in ("steps", "batch_size", "checkpoint_every")},
     **{f"train.{name}": 0 for name in ("learning_rate", "prior")},
 }
+PROTOCOL = "egoseg3d_protocol"  # Mean over videos of classes put together.
 ROWS = {"before": "2D ids", "after": "tracks", "bound": "true ids (the bound)"}
 
 
@@ -332,12 +333,16 @@ def _summary(folders: Mapping[str, ClipFolder]) -> dict[str, Any]:
     """The numbers of all clips that are scored, and a table of them."""
     per_clip: dict[str, Any] = {}
     counts: dict[str, list[Any]] = {key: [] for key in ROWS}
+    protocol: dict[str, list[Any]] = {key: [] for key in ROWS}
     lines = []
     for name, folder in folders.items():
         scores = results.read_scores(folder.path)
         for key, row in scores.items():
             per_clip.setdefault(name, {})[key] = row["numbers"]
             counts[key].append(row["tracking"])
+            if PROTOCOL in row["numbers"]:
+                numbers = row["numbers"][PROTOCOL]
+                protocol[key].append({k: numbers[k] for k in numbers if k != "skipped"})
         geometry = results.read_geometry(folder.path)
         if geometry:
             per_clip.setdefault(name, {})["geometry"] = geometry
@@ -346,11 +351,17 @@ def _summary(folders: Mapping[str, ClipFolder]) -> dict[str, Any]:
         key: combine_sequences(rows).compute() for key, rows in counts.items() if rows
     }
     named = {ROWS[key]: row for key, row in together.items()}
-    table = format_table(named, COLUMNS) if named else ""
+    tables = [format_table(named, COLUMNS)] if named else []
+    means = {key: mean_of_results(rows) for key, rows in protocol.items() if rows}
+    if means:
+        named = {ROWS[key]: row for key, row in means.items()}
+        corner = "EgoSeg3D protocol, by class"
+        tables.append(format_table(named, COLUMNS, corner=corner))
     return {
         "clips": per_clip,
         "all": to_json(together),
-        "table": "\n".join(line for line in [table, *lines] if line),
+        PROTOCOL: to_json(means),
+        "table": "\n\n".join([*tables, "\n".join(filter(None, lines))]).strip(),
     }
 
 

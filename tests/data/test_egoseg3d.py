@@ -144,6 +144,25 @@ def test_a_tap_is_a_class_of_its_own_but_for_extended_maps(tmp_path, clip):
     assert (np.asarray(bug.truth.labels[0])[2:] == 1).all()
 
 
+def test_two_folders_are_the_published_union(tmp_path, clip):
+    """Oracle T10's rule: the larger class id, pixel by pixel; tap is lost."""
+    egoseg3d.write_clip(tmp_path, clip)
+    own = np.full(HW, -1, np.int32)
+    own[0], own[1] = 0, 7
+    official_truth(tmp_path, "visor_segmaps", own, {"tap": 0, "pan": 5, "cup": 7})
+    extended = tmp_path / "P01/P01_01/extended"
+    extended.mkdir()
+    grown = np.zeros(HW, np.int32)
+    grown[1:4] = 5
+    np.save(extended / f"{FRAMES[0]}.npy", grown)
+    found = egoseg3d.read_clip(tmp_path, "P01_01", truth="extended+visor_segmaps")
+    expected = np.zeros(HW, int)
+    expected[1:4], expected[1] = 6, 8
+    np.testing.assert_array_equal(found.truth.labels[0], expected)
+    with pytest.raises(UsageError, match="expected two folders"):
+        egoseg3d.read_clip(tmp_path, "P01_01", truth="nothing+visor_segmaps")
+
+
 def test_a_truth_that_is_not_there_is_told(tmp_path, clip):
     egoseg3d.write_clip(tmp_path, clip)
     found = egoseg3d.read_clip(tmp_path, "P01_01", truth="mistyped")
