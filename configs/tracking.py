@@ -1,4 +1,4 @@
-"""EgoSeg3D: 3D-aware tracking of per-frame segments (Bhalgat et al., ACCV 2024).
+r"""EgoSeg3D: 3D-aware tracking of per-frame segments (Bhalgat et al., ACCV 2024).
 
 From a clip with poses, depth and imperfect 2D segments to objects that keep their
 identity through occlusion and absence.
@@ -92,7 +92,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         # By hand, over what the mode sets; see ops/association.py, methods/tracker.py.
         solver=placeholder(str),  # sinkhorn | exact
         gate=placeholder(str),  # before | after
-        appearance_update=placeholder(str),  # mean | recursive | ema
+        appearance_update=placeholder(str),  # mean (running) | recursive | ema
         label_memory=placeholder(str),  # last | mode
         gamma=placeholder(int),  # Observations that an appearance remembers.
         noise_std=placeholder(float),

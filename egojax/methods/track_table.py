@@ -40,6 +40,8 @@ class TrackerConfig:
 
     solver: str = "sinkhorn"  # Words are those of CHOICES.
     gate: str = "before"  # Of the assignment; after = published.
+    # mean: a running one, which after gamma observations forgets as an average over
+    # gamma of them does, without keeping them. recursive = published.
     appearance_update: str = "mean"
     gamma: int = 100  # Window of the appearance, in observations.
     label_memory: str = "last"  # Compared 2D id; mode = published.
