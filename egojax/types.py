@@ -184,7 +184,6 @@ class Clip:
     flow_bwd: Source[Any] | None = None  # float32 (H, W, 2), pixels to frame t - 1.
     tracks: Source[Any] | None = None  # Tracks of one frame: (N, 2) and (N,).
     streams: Mapping[str, Source[Any]] = dataclasses.field(default_factory=dict)
-    interactions: tuple[Any, ...] = ()
     truth: "Clip | None" = None  # The same frames as they really are, where known.
     notes: tuple[str, ...] = ()  # What the reader wants the user to know, a line each.
 

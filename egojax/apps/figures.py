@@ -172,7 +172,7 @@ def map_figure(
 
     body = "" if surface is None else _footprint(surface, low, size)
     body += _camera_marks(path, axes, place, size)
-    body += "".join(_trail_mark(i, place(at), look, size) for i, at in flat.items())
+    body += "".join(_trail_mark(i, place(at), look) for i, at in flat.items())
     names = _map_names({i: place(at[-1:])[0] for i, at in flat.items()}, look, size)
     svg = stretched(size[0], size[1], body, "the scene from above")
     return (
@@ -268,7 +268,7 @@ def _camera_marks(path: CameraPath | None, axes, place, size: np.ndarray) -> str
     )
 
 
-def _trail_mark(i: int, at: np.ndarray, look: Look, size: np.ndarray) -> str:
+def _trail_mark(i: int, at: np.ndarray, look: Look) -> str:
     name, color = escape(look.name.get(i, i)), css(look.color[i])
     line = f'<path class="trail" d="{polyline(at)}" stroke="{color}"/>'
     end = f"M{xy_text(at[-1])}h0"

@@ -6,7 +6,6 @@ it is only remembered.
 
 import contextlib
 import io
-import pathlib
 import socket
 import threading
 import time
@@ -18,7 +17,7 @@ import numpy as np
 from egojax.apps import scene
 from egojax.apps.looks import Look
 from egojax.apps.viz import Scribe
-from egojax.data import arrays, results
+from egojax.data import results
 from egojax.data.runs import RunFolder
 from egojax.errors import FrameError, UsageError
 from egojax.task import Task
@@ -30,7 +29,6 @@ MARK_RADIUS = 0.035  # Metres.
 REMEMBERED = 0.5  # Opacity of objects out of view.
 TICK = 0.1  # Seconds between two frames that are shown while playing.
 PATH_COLOR, NOW_COLOR, POINT_COLOR = (40, 90, 200), (220, 120, 20), (150, 150, 150)
-EXPORT_STEPS = 100  # Moments of an exported page.
 
 
 def main(task: Task, folder: RunFolder, host: str, port: int) -> int:
@@ -106,24 +104,6 @@ def _free_port(host: str, port: int) -> int:
                 "give a free port: --config.view.port=0 takes any"
             ) from None
         return probe.getsockname()[1]
-
-
-def export(path: pathlib.Path, clip: Clip, table: TrackTable) -> None:
-    """Writes the scene as one page that plays through the clip without a server.
-
-    Raises:
-      UsageError: see `serve`.
-    """
-    viewer = serve(clip, table, port=0)
-    try:
-        recording = viewer.server.get_scene_serializer()
-        last = clip.num_frames - 1
-        for t in np.unique(np.linspace(0, last, EXPORT_STEPS).astype(int)).tolist():
-            viewer.show(t)
-            recording.insert_sleep(TICK)
-        arrays.write_text(path, recording.as_html())
-    finally:
-        viewer.stop()
 
 
 class Viewer:

@@ -267,13 +267,6 @@ def write_labels(path: pathlib.Path, labels: np.ndarray) -> None:
     _write_encoded(path, labels.astype(np.uint16), options)
 
 
-def write_depth(path: pathlib.Path, depth: np.ndarray, unit: float = 1e-3) -> None:
-    """Writes depth as 16-bit PNG; unknown, infinite and too far become 0."""
-    steps = np.nan_to_num(depth / unit, nan=0.0, posinf=0.0)
-    steps = np.where(steps > np.iinfo(np.uint16).max, 0, np.round(steps))
-    _write_encoded(path, steps.astype(np.uint16), [cv2.IMWRITE_PNG_COMPRESSION, 1])
-
-
 def _write_encoded(path: pathlib.Path, pixels: np.ndarray, options: list[int]) -> None:
     done, data = cv2.imencode(path.suffix, pixels, options)
     if not done:

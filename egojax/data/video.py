@@ -3,7 +3,7 @@
 import os
 import pathlib
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from fractions import Fraction
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -294,12 +294,3 @@ class VideoWriter:
                 os.replace(self._part, self.path)
         finally:
             self._part.unlink(missing_ok=True)
-
-
-def write_video(
-    path: pathlib.Path, frames: Iterable[np.ndarray], fps: float = 30.0, crf: int = 20
-) -> None:
-    """Writes all frames of an iterable as H.264."""
-    with VideoWriter(path, fps, crf) as video:
-        for frame in frames:
-            video.write(frame)

@@ -86,12 +86,6 @@ def test_it_draws_points_no_frames_and_no_objects(tmp_path):
     found.stop()
 
 
-def test_the_exported_page_stands_alone(tmp_path):
-    view.export(tmp_path / "scene.html", furnished(5), make_table(2, 5))
-    text = (tmp_path / "scene.html").read_text()
-    assert "__VISER_EMBED_DATA__" in text and text.lstrip().startswith("<!")
-
-
 def photograph(url, folder, budget_ms):
     """What a headless browser shows of a page after some of its own time, RGB."""
     flags = [

@@ -3,6 +3,7 @@
 import json
 import pathlib
 
+import cv2
 import numpy as np
 import pytest
 import trimesh
@@ -51,7 +52,8 @@ def write_folder(path: pathlib.Path) -> pathlib.Path:
         )
         images.write_labels(path / "labels" / f"{name}.png", labels(t))
         np.save(path / "truth/labels" / f"{name}.npy", labels(t))
-        images.write_depth(path / "depth" / f"{name}.png", np.full(SIZE, 1.5 + t))
+        millimetres = np.full(SIZE, 1500 + 1000 * t, np.uint16)
+        cv2.imwrite(str(path / "depth" / f"{name}.png"), millimetres)
         rows = dict(ids=np.array([5, 300]), values=np.full((2, 4), t, np.float32))
         np.savez(path / "features" / f"{name}.npz", **rows)
     write_json(path / "cameras.json", cameras())
@@ -96,9 +98,15 @@ def test_a_whole_folder_reads_as_it_was_written(tmp_path):
     assert clip.truth.camera is not None and not clip.truth.notes
 
 
+def write_movie(path, num_frames):
+    with video.VideoWriter(path) as movie:
+        for _ in range(num_frames):
+            movie.write(np.zeros((12, 16, 3), np.uint8))
+
+
 def test_layers_match_frames_by_number_where_names_differ(tmp_path):
     """A video names its frames 000000, ..., whatever the labels are called."""
-    video.write_video(tmp_path / "my film.mp4", [np.zeros((12, 16, 3), np.uint8)] * 4)
+    write_movie(tmp_path / "my film.mp4", 4)
     (tmp_path / "labels").mkdir()
     for t in (0, 2, 3, 9):
         images.write_labels(tmp_path / "labels" / f"mask_{t}.png", labels(t % 4))

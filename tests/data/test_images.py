@@ -48,7 +48,9 @@ def test_a_palette_gives_its_indices_and_not_its_colours(tmp_path):
 def test_depth_returns_to_half_a_millimetre_and_unknown_is_infinite(tmp_path):
     depth = RNG.uniform(0.1, 60.0, (6, 9)).astype(np.float32)
     depth[0, :4] = [np.inf, np.nan, 0.0, 70.0]
-    images.write_depth(tmp_path / "a.png", depth)
+    far = ~np.isfinite(depth) | (depth > 65.535)
+    steps = np.where(far, 0, np.round(1000 * depth)).astype(np.uint16)
+    cv2.imwrite(str(tmp_path / "a.png"), steps)
     found = images.read_depth(tmp_path / "a.png")
     assert np.isinf(found[0, :4]).all() and found.dtype == np.float32
     np.testing.assert_allclose(found[1:], depth[1:], atol=0.5001e-3)

@@ -107,7 +107,9 @@ def test_a_movie_that_was_cut_off_gives_errors_for_what_is_lost(tmp_path):
 def test_written_movies_play_and_keep_their_frames(tmp_path, size_hw):
     path = tmp_path / "out.mp4"
     frames = [smooth_frame(t, size_hw) for t in range(12)]
-    video.write_video(path, iter(frames), fps=12.5)
+    with video.VideoWriter(path, fps=12.5) as movie:
+        for frame in frames:
+            movie.write(frame)
     found, info = video.read_video(path)
     assert info.num_frames == 12 and info.fps == pytest.approx(12.5)
     assert info.size_hw == (64, 96)

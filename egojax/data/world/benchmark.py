@@ -45,17 +45,6 @@ def find_absences(seen: np.ndarray, min_frames: int = MIN_ABSENCE) -> list[Absen
     return found
 
 
-def seen_in_truth(truth: Clip, min_area: int = 1) -> np.ndarray:
-    """bool (T, K): objects with at least `min_area` visible pixels, from the labels."""
-    count = len(truth.mask_ids)
-    if truth.labels is None:
-        raise ValueError("the clip has no labels")
-    areas = [
-        np.bincount(lab.reshape(-1), minlength=count + 1)[1:] for lab in truth.labels
-    ]
-    return np.stack(areas) >= min_area
-
-
 def seen_by_boxes(
     w2c: np.ndarray, object_poses: np.ndarray, extents: np.ndarray, shut_in: np.ndarray
 ) -> np.ndarray:

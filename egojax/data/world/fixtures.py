@@ -151,7 +151,7 @@ def paper_roll(rng: np.random.Generator) -> Shape:
     )
 
 
-def knife_block(rng: np.random.Generator) -> Shape:
+def knife_block() -> Shape:
     """A slanted block with handles."""
     lean = shapes.rotation((0, 1, 0), -0.45)
     parts = [

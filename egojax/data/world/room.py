@@ -150,7 +150,7 @@ def _clutter(rng: np.random.Generator, at: tuple[float, ...]) -> list[Shape]:
         (fixtures.soap(rng), (sink_x - 0.2, wall_n - 0.1, TOP)),
         (fixtures.toaster(rng), (east + 0.48, wall_n - 0.16, TOP)),
         (fixtures.utensils(rng), (east + 0.78, wall_n - 0.14, TOP)),
-        (fixtures.knife_block(rng), (east + 0.5, wall_n - 0.42, TOP)),
+        (fixtures.knife_block(), (east + 0.5, wall_n - 0.42, TOP)),
         (fixtures.paper_roll(rng), (east + 0.8, wall_n - 0.36, TOP)),
         (fixtures.rail(rng, 0.75), (sink_x + 0.4, wall_n, 1.24)),
         (fixtures.socket(), (sink_x + 0.25, wall_n, 1.12)),

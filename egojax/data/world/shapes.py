@@ -207,10 +207,7 @@ def panel(
     material: Material,
     max_edge: float = 0.4,
 ) -> Shape:
-    """A flat parallelogram facing edge_u x edge_v, cut into pieces below `max_edge`.
-
-    Small pieces spare the renderer the clipping of triangles at the camera plane.
-    """
+    """A flat parallelogram facing edge_u x edge_v, cut into pieces below `max_edge`."""
     o, u, v = (np.asarray(x, float) for x in (origin, edge_u, edge_v))
     nu, nv = (max(1, int(np.ceil(np.linalg.norm(e) / max_edge))) for e in (u, v))
     s, t = np.linspace(0.0, 1.0, nu + 1), np.linspace(0.0, 1.0, nv + 1)

@@ -62,11 +62,6 @@ class World:
         step = np.abs(self.body_poses - self.body_poses[:1]).max((0, 2, 3))
         return np.asarray(step < 1e-9)
 
-    @property
-    def actor_bodies(self) -> np.ndarray:
-        """bool (B,): the wearer's arm."""
-        return np.arange(self.body_poses.shape[1]) > self.num_objects + 1
-
 
 def make_world(
     seed: int,
