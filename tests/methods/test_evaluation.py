@@ -154,3 +154,20 @@ def test_reprojection_is_the_distance_of_true_centres_in_the_image(clip):
     frames = [frame._replace(objects=behind) for frame in frames]
     assert evaluation.reprojection_errors(frames, table, ones, cameras) == {}
     assert evaluation.reprojection_errors(frames, table, -ones, cameras) == {}
+
+
+def test_depth_is_scored_with_the_alignment_of_its_own_frame():
+    truth = [np.full((4, 5), 2.0, np.float32), np.full((4, 5), 3.0, np.float32)]
+    found = [np.full((4, 5), 1.0, np.float32)] * 2
+    clip = Clip(name="c", frame_ids=("a", "b"), size_hw=(4, 5), depth=Source.of(found))
+    clip = clip.replace(
+        truth=Clip(
+            name="c", frame_ids=("a", "b"), size_hw=(4, 5), depth=Source.of(truth)
+        )
+    )
+    scale, shift = np.array([2.0, 1.0]), np.array([0.0, 2.0])
+    scores = evaluation.depth_errors(clip, scale, shift, "depth")
+    assert scores["depth_abs_relative_difference_after"] == pytest.approx(0, abs=1e-6)
+    assert scores["depth_abs_relative_difference_before"] == pytest.approx(
+        (0.5 + 2 / 3) / 2, abs=1e-6
+    )

@@ -6,7 +6,7 @@ import pytest
 from egojax.errors import FrameError
 from egojax.methods import lifting
 from egojax.methods.lifting import Selection
-from egojax.types import SegmentFeatures, Segments
+from egojax.types import Camera, SegmentFeatures, Segments
 
 KEEP_ALL = Selection(min_pixels=0)
 
@@ -108,3 +108,15 @@ def test_features_are_joined_by_id_and_must_not_be_missing():
 def test_an_empty_frame_has_no_observations():
     out = lifting.observe(np.zeros((8, 8), np.int32), None, None, selection=KEEP_ALL)
     assert all(len(column) == 0 for column in out)
+
+
+def test_lifted_points_are_in_metres():
+    camera = Camera(
+        intrinsics=np.array([[[10.0, 0, 5], [0, 10, 5], [0, 0, 1]]] * 2),
+        w2c=np.array([np.eye(4)] * 2),
+        size_hw=(10, 10),
+    )
+    xy, depth = np.array([[5.0, 5], [15, 5]]), np.array([2.0, np.inf])
+    points = lifting.lift(xy, depth, camera, metric_scale=0.5)
+    np.testing.assert_allclose(points[0], [0, 0, 1.0], atol=1e-6)
+    assert np.isnan(points[1]).all()

@@ -11,7 +11,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from scipy.optimize import linear_sum_assignment
 
 from egojax.errors import UsageError
-from egojax.methods import association, tracker
+from egojax.methods import association, track_table, tracker
 from egojax.methods.association import Columns
 from egojax.methods.tracker import OFFICIAL, TrackerConfig
 from egojax.ops.association import CostWeights
@@ -439,3 +439,26 @@ def test_the_same_seed_gives_the_same_noise():
         return association.track_online(columns, weights, config, precise=True, seed=5)
 
     np.testing.assert_array_equal(run().track_id, run().track_id)
+
+
+@pytest.mark.parametrize("update", ["mean", "ema"])
+def test_the_running_mean_has_the_memory_that_is_asked_for(update):
+    """Both by hand for gamma = 3: shares 1, 1/2, 1/3, 1/3 and 1, 1/3, 1/3, 1/3."""
+    raw = np.random.default_rng(2).normal(size=(6, 2))
+    expected = raw[0]
+    for k, r in enumerate(raw[1:], start=2):
+        share = 1 / min(k, 3) if update == "mean" else 1 / 3
+        expected = expected + share * (r - expected)
+    columns = columns_of([[((0, 0, 0), r, 7, 0)] for r in raw])
+    config = TrackerConfig(appearance_update=update, gamma=3)
+    _, padded = association.pad(columns, np.full(len(raw), -1, np.int32))
+    state = tracker.start(8, 2, 1, 0, config)
+    state, _ = tracker.track_frames(
+        state, padded, CostWeights(alpha=1e6), jnp.zeros((0, 0), bool), config=config
+    )
+    np.testing.assert_allclose(state.feature[0], expected, rtol=1e-5)
+
+
+def test_of_equally_frequent_categories_the_smallest_counts():
+    counts = jnp.array([[0, 2, 1, 2], [0, 0, 0, 0], [3, 3, 0, 0]])
+    assert track_table.most_frequent(counts).tolist() == [1, -1, 0]

@@ -172,3 +172,15 @@ def test_videos_are_averaged_and_merge():
     mean = (video.compute()["HOTA"] + half.compute()["HOTA"]) / 2
     assert scores.compute()["HOTA"] == pytest.approx(mean)
     assert len(scores.compute()["HOTA_by_alpha"]) == 19
+
+
+@pytest.mark.parametrize("area", [499, 500, 501])
+def test_segments_count_from_500_pixels_and_match_above_them(area):
+    truth = np.full((30, 40), -1)
+    truth.reshape(-1)[:area] = 5
+    pred = (truth == 5).astype(int)
+    recorder = metrics.EgoSegRecorder({"plate": 5})
+    recorder.add(truth, pred, {1: 5})
+    video = recorder.finish()
+    assert video.identity_count["plate"] == (area >= 500)
+    assert video.per_class["plate"].compute()["Dets"] == (area > 500)

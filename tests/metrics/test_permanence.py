@@ -161,3 +161,31 @@ def test_misuse_is_told():
         recorder.add([4, 4], [True] * 2, np.zeros((2, 3)), [0, 0], [], [])
     with pytest.raises(ValueError, match="increase from 1"):
         metrics.PermanenceRecorder(gap_edges=(2, 3))
+
+
+def test_a_place_that_is_not_known_does_not_erase_what_is_remembered():
+    remembered = [(7, 0.0), (7, np.nan), None, None]
+    scores = play([1, 1, 0, 1], [7, 7, 0, 7], remembered).compute()
+    assert scores["PCL_R0.3"] == 1.0
+
+
+def test_of_equally_long_absences_the_first_is_the_longest():
+    """It is survived, the second is not."""
+    seen, matched = [1, 0, 1, 0, 1], [7, 0, 7, 0, 8]
+    scores = play(seen, matched, [(7, 0.0)] * 5).compute()
+    assert scores["identity_survival"] == 0.5
+    assert scores["PCL_after_longest_absence"] == 1.0
+
+
+def test_frames_that_are_left_out_count_as_time():
+    recorder = metrics.PermanenceRecorder()
+    for t in (0, 40):
+        recorder.add([1], [True], HERE, [7], [7], [(0, 0, 0)], frame_idx=t)
+        recorder.add([1], [False], HERE, [0], [], [], frame_idx=t + 1)
+    recorder.add([1], [True], HERE, [7], [], [], frame_idx=50)
+    found = recorder.finish().compute()
+    edges = found["gap_edges"]
+    bins = [k for k, count in enumerate(found["num_returns_by_gap"]) if count]
+    assert len(bins) == 2 and edges[bins[0]] <= 9 < 39 <= edges[bins[1] + 1]
+    with pytest.raises(UsageError, match="comes after"):
+        recorder.add([1], [True], HERE, [7], [], [], frame_idx=50)

@@ -183,3 +183,16 @@ def test_a_long_sequence_stays_small():
     columns = vars(recorder.pairs()).values()
     size = sum(c.nbytes for c in columns if isinstance(c, np.ndarray))
     assert size / 50 < 3000
+
+
+def test_clear_keeps_last_frames_match_whatever_is_closer_now():
+    """Track 1 held the object; track 2 is closer now, both above the threshold."""
+    truth = np.array([1])
+    frames = [
+        (truth, np.array([1, 2]), np.array([[0.9, 0.0]])),
+        (truth, np.array([1, 2]), np.array([[0.55, 0.95]])),
+    ]
+    recorder = TrackRecorder("one")
+    for frame in frames:
+        recorder.add(frame)
+    assert metrics.TrackingScores.of(recorder).compute()["IDSW"] == 0

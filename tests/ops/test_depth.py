@@ -254,12 +254,10 @@ def test_gradients_are_finite_where_there_is_nothing_to_fit():
     chex.assert_tree_all_finite(jax.grad(loss)(d))
 
 
-def test_disparity_and_depth_are_inverse_but_for_what_is_not_there():
+def test_a_disparity_of_nothing_is_infinitely_far():
     """Oracle T6."""
     found = depth.depth_from_disparity(jnp.array([2, 0.5, 1e-7, 0]))
     np.testing.assert_array_equal(found, [0.5, 2, INF, INF])
-    back = depth.disparity_from_depth(jnp.array([0.5, 2, INF, -1.0]))
-    np.testing.assert_array_equal(back, [2, 0.5, 0, 0])
 
 
 def test_what_is_not_in_front_of_the_camera_is_not_there():
@@ -310,3 +308,16 @@ def test_alignment_lowers_for_every_device():
 
     for fn in (settled, jax.grad(lambda d, m: depth.align(d, m).scale.sum())):
         export.export(jax.jit(fn), platforms=["cpu", "cuda", "tpu"])(d, m)
+
+
+def test_outliers_are_those_of_all_finite_depth_not_only_of_what_is_aligned():
+    """Three sigma over all of d; a target is known for a narrow part alone."""
+    d = jnp.concatenate([jnp.linspace(1.0, 1.1, 50), jnp.linspace(4.0, 6.0, 50)])
+    target = jnp.where(d < 1.1, d, jnp.inf).at[60].set(1.0)
+    mask = np.asarray(depth.fit_mask(d, target))
+    assert mask[60] and mask[:49].all() and mask.sum() == 50
+
+
+def test_the_metric_scale_is_the_median_of_the_inverse():
+    assert depth.metric_scale(np.array([1.0, 4.0, np.nan, -2.0])) == 0.625
+    assert np.isnan(depth.metric_scale(np.array([np.nan, 0.0])))
