@@ -1,12 +1,13 @@
 """A clip frame by frame, read ahead in the background.
 
-However long the clip, a few frames are in memory. A frame whose reading raises
-`FrameError` is left out and told; anything else that is raised reaches the caller.
+However long the clip, a few frames are in memory. A layer whose reading raises
+`FrameError` is left out and told, with it the whole frame where it cannot do without;
+anything else that is raised reaches the caller.
 """
 
 import collections
 import concurrent.futures
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from egojax.errors import FrameError
@@ -21,7 +22,8 @@ class HostFrame(NamedTuple):
 
     frame_idx: int
     layers: Mapping[str, Any]
-    skipped: SkippedFrame | None = None  # Set if the frame cannot be used.
+    # Set if a layer cannot be read. Then `layers` is empty, or it lacks that layer.
+    skipped: SkippedFrame | None = None
 
 
 def host_frames(
@@ -30,6 +32,7 @@ def host_frames(
     read_ahead: int = 8,
     start: int = 0,
     stop: int | None = None,
+    needed: Collection[str] | None = None,
 ) -> Iterator[HostFrame]:
     """Yields the frames from `start` to `stop`, ragged layers included.
 
@@ -37,6 +40,8 @@ def host_frames(
       layers: Names of sources of the clip; "truth.labels" reaches into its truth,
         "streams.NAME" into its streams.
       read_ahead: Frames read in a background thread before they are asked for.
+      needed: Layers without which a frame is of no use, by default all of them. A frame
+        without another one keeps the rest, and `skipped` says what it lacks.
 
     Raises:
       ValueError: the clip has no such layer (before anything is read).
@@ -44,13 +49,31 @@ def host_frames(
     sources = {name: find_layer(clip, name) for name in layers}
 
     def read(t: int) -> HostFrame:
-        try:
-            return HostFrame(t, {name: source[t] for name, source in sources.items()})
-        except FrameError as err:
-            return HostFrame(t, {}, SkippedFrame(t, str(err)))
+        found: dict[str, Any] = {}
+        lacks: dict[str, str] = {}
+        for name, source in sources.items():
+            try:
+                found[name] = source[t]
+            except FrameError as err:
+                if needed is None or name in needed:
+                    return HostFrame(t, {}, SkippedFrame(t, str(err)))
+                lacks[name] = str(err)
+        return HostFrame(t, found, partly(t, lacks))
 
     frames = range(clip.num_frames)[start:stop]
     return prefetch(read, frames, read_ahead)
+
+
+def partly(t: int, lacks: Mapping[str, str]) -> SkippedFrame | None:
+    """What is told of a frame that is used without some layers; None if it has all.
+
+    Args:
+      lacks: Why, by layer.
+    """
+    if not lacks:
+        return None
+    reasons = "; ".join(dict.fromkeys(lacks.values()))
+    return SkippedFrame(t, f"read in part, without {' and '.join(lacks)}: {reasons}")
 
 
 def prefetch(

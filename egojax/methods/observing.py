@@ -16,7 +16,7 @@ import numpy as np
 
 from egojax.data import observations
 from egojax.data.observations import ObservationChunk
-from egojax.data.stream import HostFrame, host_frames
+from egojax.data.stream import HostFrame, host_frames, partly
 from egojax.errors import FrameError
 from egojax.methods import appearance, lifting
 from egojax.methods.lifting import FrameObservations, LiftMode, Selection
@@ -40,6 +40,7 @@ class ObserveSettings:
 
 
 StaticDepth = Callable[[Camera], np.ndarray]
+SEGMENTS = ("labels", "boxes")  # Layers without which a frame has nothing to track.
 
 
 def layers_of(clip: Clip, settings: ObserveSettings) -> tuple[str, ...]:
@@ -83,15 +84,15 @@ def observe_clip(
       chunk: Frames a chunk.
       read_ahead: Frames read in advance.
     """
-    layers = layers_of(clip, settings)
+    layers, width = layers_of(clip, settings), feature_width(clip, settings)
     batch: list[HostFrame] = []
-    for frame in host_frames(clip, layers, read_ahead, start=start):
+    for frame in host_frames(clip, layers, read_ahead, start=start, needed=SEGMENTS):
         batch.append(frame)
         if len(batch) == chunk:
-            yield _observe_batch(clip, settings, static_depth, batch)
+            yield _observe_batch(clip, settings, static_depth, batch, width)
             batch = []
     if batch:
-        yield _observe_batch(clip, settings, static_depth, batch)
+        yield _observe_batch(clip, settings, static_depth, batch, width)
 
 
 def _observe_batch(
@@ -99,23 +100,22 @@ def _observe_batch(
     settings: ObserveSettings,
     static_depth: StaticDepth | None,
     batch: list[HostFrame],
+    width: int,
 ) -> ObservationChunk:
     rows, skipped = [], []
     frames: list[dict[str, Any]] = []
     for frame in batch:
-        camera = frame.layers.get("camera")
-        frames.append(_frame_row(camera))
-        if frame.skipped is not None:
-            skipped.append(frame.skipped)
-            continue
-        try:
-            found = _segments_of(clip, settings, frame)
-        except FrameError as err:
-            skipped.append(SkippedFrame(frame.frame_idx, str(err)))
-            continue
-        if found is not None:
-            rows.append((frame.frame_idx, found))
-        frames[-1] |= _align(settings, static_depth, frame)
+        frames.append(_frame_row(frame.layers.get("camera")))
+        told = [frame.skipped]
+        if frame.skipped is None or frame.layers:
+            found, lacks = _segments_of(clip, settings, frame, width)
+            if found is not None:
+                rows.append((frame.frame_idx, found))
+            frames[-1] |= align_frame(settings, static_depth, frame)
+            told.append(partly(frame.frame_idx, lacks))
+        reasons = [one.reason for one in told if one is not None]
+        if reasons:
+            skipped.append(SkippedFrame(frame.frame_idx, "; ".join(reasons)))
     return ObservationChunk(
         start=batch[0].frame_idx,
         segments=columns(rows),
@@ -125,32 +125,72 @@ def _observe_batch(
 
 
 def _segments_of(
-    clip: Clip, settings: ObserveSettings, frame: HostFrame
-) -> FrameObservations | None:
-    labels = frame.layers.get("labels")
+    clip: Clip, settings: ObserveSettings, frame: HostFrame, width: int
+) -> tuple[FrameObservations | None, dict[str, str]]:
+    """The kept segments, and why they have no looks, if others have some."""
+    labels, boxes = frame.layers.get("labels"), frame.layers.get("boxes")
     if labels is None:
-        boxes = frame.layers.get("boxes")
-        return boxes and lifting.observe_boxes(boxes, settings.selection)
-    return lifting.observe(
+        found = None
+        if boxes is not None:
+            found = lifting.observe_boxes(boxes, settings.selection)
+        return found, {}
+    observe = functools.partial(
+        lifting.observe,
         labels,
         frame.layers.get("segments"),
         frame.layers.get("depth"),
-        _features_of(clip, settings, frame),
         selection=settings.selection,
         mode=settings.mode,
         erode=settings.erode,
     )
+    lacks = {}
+    try:
+        found = observe(_features_of(clip, settings, frame, width))
+    except FrameError as err:
+        found, lacks = observe(None), {"appearance": str(err)}
+    if not len(found.segment_id):
+        lacks = {}
+    if not found.feature.shape[1]:
+        blank = np.zeros((len(found.segment_id), width), np.float32)
+        found = found._replace(feature=blank)
+    return found, lacks
 
 
 def _features_of(
-    clip: Clip, settings: ObserveSettings, frame: HostFrame
+    clip: Clip, settings: ObserveSettings, frame: HostFrame, width: int
 ) -> SegmentFeatures | None:
+    """Raises FrameError where there should be some; what was not readable is told."""
+    layer = {"file": "features", "descriptor": "frames"}.get(
+        feature_kind(clip, settings)
+    )
+    if layer is None or layer not in frame.layers:
+        return None
+    found = frame.layers[layer]
+    if found is None:
+        raise FrameError(f"the clip has no {layer} for it")
+    if layer == "frames":
+        return appearance.describe(found, frame.layers["labels"])
+    if len(found.ids) and found.values.shape[1] != width:
+        raise FrameError(
+            f"its features have {found.values.shape[1]} numbers, those of the clip's "
+            f"first frame with features {width}"
+        )
+    return found
+
+
+def feature_width(clip: Clip, settings: ObserveSettings) -> int:
+    """Numbers of a feature; where they come from files, of the first one with any."""
     kind = feature_kind(clip, settings)
-    if kind == "file":
-        return frame.layers.get("features")
     if kind == "descriptor":
-        return appearance.describe(frame.layers["frames"], frame.layers["labels"])
-    return None
+        return appearance.DIM
+    for t in range(clip.num_frames if kind == "file" else 0):
+        try:
+            found = clip.features[t] if clip.features is not None else None
+        except FrameError:
+            continue
+        if found is not None and len(found.ids):
+            return found.values.shape[1]
+    return 0
 
 
 def _frame_row(camera: Camera | None) -> dict[str, Any]:
@@ -168,7 +208,7 @@ def _frame_row(camera: Camera | None) -> dict[str, Any]:
     }
 
 
-def _align(
+def align_frame(
     settings: ObserveSettings, static_depth: StaticDepth | None, frame: HostFrame
 ) -> dict[str, Any]:
     """Scale and shift of the frame's depth; nothing where there is nothing to fit."""
