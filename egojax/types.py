@@ -166,6 +166,7 @@ class Clip:
     fps: float = 30.0
     category_names: tuple[str, ...] = ()
     metric_scale: float = 1.0  # Metres per world unit.
+    scale_known: bool = True  # False: nothing says the scale, and 1 stands in for it.
     mesh: Mesh | None = None
     points: np.ndarray | None = None  # float64 (P, 3), sparse points of the scene.
     frames: Source[Any] | None = None  # uint8 (H, W, 3)

@@ -15,7 +15,7 @@ their last number where no name matches. Frames of a video are named 000000, 000
 """
 
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,10 +26,17 @@ from egojax.errors import FrameError, UsageError
 from egojax.types import Clip, SegmentFeatures, Segments, Source
 
 NO_POSES = "no camera poses here: tracking runs in the image alone, without 3D"
+FPS = 30.0  # Of images, where nobody says.
 
 
-def read_any(path: pathlib.Path | str, name: str = "") -> Clip:
+def read_any(
+    path: pathlib.Path | str, name: str = "", fps: float | None = None
+) -> Clip:
     """Reads whatever a path holds.
+
+    Args:
+      name: Of the clip; that of the file or folder if empty.
+      fps: Frames a second of images; what has a rate of its own keeps it.
 
     A video file; a folder as above; a folder of images; a DAVIS-style sequence
     (`JPEGImages` and `Annotations`, or frames/ and masks/); one sequence of a data set
@@ -39,30 +46,42 @@ def read_any(path: pathlib.Path | str, name: str = "") -> Clip:
       UsageError: nothing here that can be read.
     """
     path = pathlib.Path(path)
-    if path.is_file() and path.suffix.lower() in video.VIDEOS:
-        return _video_clip(path, name or path.stem)
-    name = name or path.resolve().name
+    name = name or name_of(path)
+    if is_video(path):
+        return _video_clip(path, name, fps)
     if not path.is_dir():
         raise UsageError(f"{path}: no such folder or video file")
     if hot3d.is_recording(path):
-        return hot3d.read_clip(path)
+        return _keep_rate(path, hot3d.read_clip(path), fps)
     if aria.is_recording(path):
-        return aria.read_clip(path)
+        return _keep_rate(path, aria.read_clip(path), fps)
     if (path / "JPEGImages").is_dir():
-        return _davis_clip(path / "JPEGImages", path / "Annotations", name)
+        return _davis_clip(path / "JPEGImages", path / "Annotations", name, fps)
     sub = {entry.name for entry in path.iterdir() if entry.is_dir()}
     if {"frames", "masks"} <= sub and "labels" not in sub:
-        return _davis_clip(path / "frames", path / "masks", name)
+        return _davis_clip(path / "frames", path / "masks", name, fps)
     if "JPEGImages" in path.parts:
         parts = ["Annotations" if p == "JPEGImages" else p for p in path.parts]
-        return _davis_clip(path, pathlib.Path(*parts), name)
+        return _davis_clip(path, pathlib.Path(*parts), name, fps)
     if _has_images(path):
-        return _image_clip(path, name)
-    return read_folder(path, name)
+        return _image_clip(path, name, fps)
+    return read_folder(path, name, fps)
 
 
-def read_folder(folder: pathlib.Path | str, name: str = "") -> Clip:
-    """Reads a folder with the layout of this module.
+def is_video(path: pathlib.Path) -> bool:
+    """Whether this is a video file."""
+    return path.is_file() and path.suffix.lower() in video.VIDEOS
+
+
+def name_of(path: pathlib.Path) -> str:
+    """What a clip here is called: the folder's name, the video's without its suffix."""
+    return path.stem if is_video(path) else path.resolve().name
+
+
+def read_folder(
+    folder: pathlib.Path | str, name: str = "", fps: float | None = None
+) -> Clip:
+    """Reads a folder with the layout of this module; `name`, `fps` as in `read_any`.
 
     Raises:
       UsageError: there is nothing to read, a file is malformed, or no name of a layer
@@ -71,8 +90,7 @@ def read_folder(folder: pathlib.Path | str, name: str = "") -> Clip:
     folder = pathlib.Path(folder)
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder")
-    name = name or folder.resolve().name
-    clip = _base_clip(folder, name)
+    clip = _base_clip(folder, name or name_of(folder), fps)
     clip = _add_maps(folder, clip)
     clip = _add_cameras(folder, clip)
     if (folder / "mesh.ply").exists():
@@ -82,7 +100,11 @@ def read_folder(folder: pathlib.Path | str, name: str = "") -> Clip:
     if (folder / "truth").is_dir():
         bare = Clip(clip.name, clip.frame_ids, clip.size_hw, clip.fps)
         truth = _add_maps(folder / "truth", bare)
-        truth = truth.replace(camera=clip.camera, metric_scale=clip.metric_scale)
+        truth = truth.replace(
+            camera=clip.camera,
+            metric_scale=clip.metric_scale,
+            scale_known=clip.scale_known,
+        )
         notes = (*clip.notes, *(f"truth: {note}" for note in truth.notes))
         clip = clip.replace(truth=truth.replace(notes=()), notes=notes)
     return clip
@@ -91,43 +113,56 @@ def read_folder(folder: pathlib.Path | str, name: str = "") -> Clip:
 # --------------------------------------------------------------------- frames of a clip
 
 
-def _base_clip(folder: pathlib.Path, name: str) -> Clip:
+def _base_clip(folder: pathlib.Path, name: str, fps: float | None) -> Clip:
     """A clip with the frames, or with the names of the label maps alone."""
     if (folder / "frames").is_dir():
-        return _image_clip(folder / "frames", name)
+        return _image_clip(folder / "frames", name, fps)
     films = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in video.VIDEOS]
     if len(films) > 1:
         names = ", ".join(p.name for p in films)
         raise UsageError(f"{folder}: several videos ({names}); keep one")
     if films:
-        return _video_clip(films[0], name)
+        return _video_clip(films[0], name, fps)
     if (folder / "labels").is_dir():
         found = images.list_frames(folder / "labels", images.LABELS)
         size_hw = images.first_size(list(found.values()), images.read_labels)
-        return Clip(name, tuple(found), size_hw, notes=("no frames here, only labels",))
+        notes = ("no frames here, only labels",)
+        return Clip(name, tuple(found), size_hw, fps or FPS, notes=notes)
     raise UsageError(f"{folder}: expected frames/, a video file, or labels/ in it")
 
 
-def _image_clip(folder: pathlib.Path, name: str) -> Clip:
+def _image_clip(folder: pathlib.Path, name: str, fps: float | None) -> Clip:
     found = images.list_frames(folder, images.IMAGES)
     size_hw = images.first_size(list(found.values()), images.read_image)
     frames = images.file_source(list(found.values()), images.read_image, size_hw)
-    return Clip(name, tuple(found), size_hw, frames=frames, notes=(NO_POSES,))
+    notes = (NO_POSES,)
+    return Clip(name, tuple(found), size_hw, fps or FPS, frames=frames, notes=notes)
 
 
-def _video_clip(path: pathlib.Path, name: str) -> Clip:
+def _video_clip(path: pathlib.Path, name: str, fps: float | None) -> Clip:
     frames, info = video.read_video(path)
     names = tuple(f"{t:06d}" for t in range(info.num_frames))
-    return Clip(name, names, info.size_hw, info.fps, frames=frames, notes=(NO_POSES,))
+    clip = Clip(name, names, info.size_hw, info.fps, frames=frames, notes=(NO_POSES,))
+    return _keep_rate(path, clip, fps)
+
+
+def _keep_rate(path: pathlib.Path, clip: Clip, fps: float | None) -> Clip:
+    """The clip, told if another rate was asked for than its own."""
+    if fps is None or fps == clip.fps:
+        return clip
+    note = f"{path}: has {clip.fps:g} frames a second of its own; {fps:g} is left aside"
+    return clip.replace(notes=(*clip.notes, note))
 
 
 def _has_images(folder: pathlib.Path) -> bool:
     return any(p.suffix.lower() in images.IMAGES for p in folder.iterdir())
 
 
-def _davis_clip(frames: pathlib.Path, masks: pathlib.Path, name: str) -> Clip:
+def _davis_clip(
+    frames: pathlib.Path, masks: pathlib.Path, name: str, fps: float | None
+) -> Clip:
     """Annotations serve as segments and as truth: what differs is the ids."""
-    clip = _image_clip(frames, name)
+    clip = _image_clip(frames, name, fps)
     if not masks.is_dir():
         return clip
     found = images.list_frames(masks, images.LABELS)
@@ -198,6 +233,8 @@ def _add_maps(folder: pathlib.Path, clip: Clip) -> Clip:
             paths, told = match_frames(folder / key, clip.frame_ids, found)
             notes += told
             layers[key] = images.file_source(paths, read, clip.size_hw)
+            if key == "features":
+                layers[key] = _of_one_length(layers[key], paths)
     lists = [p for n in ("segments.json", "labels.json") if (p := folder / n).is_file()]
     if lists and "labels" not in layers:
         raise UsageError(f"{lists[0]}: describes label maps, but there is no labels/")
@@ -223,6 +260,37 @@ def read_features(path: pathlib.Path, size_hw: tuple[int, int]) -> SegmentFeatur
     if values.ndim != 2 or len(values) != len(ids) or not np.isfinite(values).all():
         raise FrameError(f"{path}: expected finite `values` (n, D), {len(ids)} rows")
     return SegmentFeatures(ids.astype(np.int64), values.astype(np.float32))
+
+
+def _of_one_length(
+    features: Source[Any], paths: Sequence[pathlib.Path | None]
+) -> Source[Any]:
+    """The features of frames; those of another length than the first are unusable."""
+    length, first = 0, None
+    for path, found in zip(paths, _readable(features), strict=True):
+        if found is not None and len(found.ids):
+            length, first = found.values.shape[1], path
+            break
+
+    def read(t: int) -> SegmentFeatures | None:
+        found = features[t]
+        if found is None or not len(found.ids) or found.values.shape[1] == length:
+            return found
+        raise FrameError(
+            f"{paths[t]}: features of {found.values.shape[1]} numbers; those of "
+            f"{first} have {length}"
+        )
+
+    return Source(read, len(features))
+
+
+def _readable(source: Source[Any]) -> Iterator[Any]:
+    """The frames, None for those that cannot be read."""
+    for t in range(len(source)):
+        try:
+            yield source[t]
+        except FrameError:
+            yield None
 
 
 def read_segments(
@@ -337,7 +405,7 @@ def _find_poses(folder: pathlib.Path) -> poses.Poses | None:
             model = colmap.read_model(path)
             cameras = colmap.cameras_by_name(model)
             named = {pathlib.PurePath(k).stem: camera for k, camera in cameras.items()}
-            return poses.Poses(path, named, points=model.points)
+            return poses.Poses(path, named, points=model.points, scale_known=False)
     return None
 
 
@@ -355,6 +423,7 @@ def _add_cameras(folder: pathlib.Path, clip: Clip) -> Clip:
     return clip.replace(
         camera=Source.of(cameras),
         metric_scale=found.metric_scale,
+        scale_known=found.scale_known,
         points=found.points,
         notes=(*(note for note in clip.notes if note != NO_POSES), *told),
     )

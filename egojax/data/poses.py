@@ -10,8 +10,8 @@
 Pixels and axes as in `egojax.types`: (0, 0) is the outer corner of the first pixel, and
 cameras look along +z, x to the right, y down. A frame may bring its own `intrinsics`.
 `lens` and the order of `distortion` are those of `ops.lens.LENSES`; coefficients at the
-end may be left out. `metric_scale` is metres per world unit. Frames without a pose are
-left out.
+end may be left out. `metric_scale` is metres per world unit; without it the scale is
+not known. Frames without a pose are left out.
 """
 
 import math
@@ -34,6 +34,7 @@ class Poses(NamedTuple):
     cameras: Mapping[str, Camera]
     metric_scale: float = 1.0
     points: np.ndarray | None = None  # float64 (P, 3), of the scene.
+    scale_known: bool = True  # False: 1 stands in for the scale.
 
 
 def read_cameras(path: pathlib.Path) -> Poses:
@@ -63,7 +64,7 @@ def read_cameras(path: pathlib.Path) -> Poses:
         for name, (intrinsics, w2c) in rows.items()
         if intrinsics is not None and w2c is not None
     }
-    return Poses(path, cameras, scale)
+    return Poses(path, cameras, scale, scale_known="metric_scale" in data)
 
 
 class _Check:

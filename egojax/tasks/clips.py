@@ -2,9 +2,11 @@
 
 import dataclasses
 import functools
+import itertools
 import pathlib
 import re
-from collections.abc import Callable, Mapping
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,9 +15,11 @@ from egojax.data import aria, egoseg3d, epic, folder, hot3d, world
 from egojax.data.world import benchmark, imperfect
 from egojax.data.world.faults import Imperfections
 from egojax.errors import UsageError
+from egojax.tasks import opening
 from egojax.types import Camera, Clip
 
 Openers = Mapping[str, Callable[[], Clip]]
+LEAST_SIDE = 16  # Pixels of the world's images; below, nothing is to be seen in them.
 
 
 def make(config: Any) -> Openers:
@@ -24,16 +28,35 @@ def make(config: Any) -> Openers:
     Raises:
       UsageError: the data set's folder or its clips are not there.
     """
+    if config.data.fps is not None and config.data.name != "folder":
+        raise UsageError(f"config.data.fps: {config.data.name} has a rate of its own")
     openers = READERS[config.data.name](config)
-    odd = [key for key in openers if not re.fullmatch(r"[\w.,=+-]+", key)]
-    if odd:
-        raise UsageError(
-            f"clip names become folders: letters, digits and . , = + - _, not {odd}"
-        )
+    names = safe_names(list(openers))
     return {
-        key: functools.partial(_open, config, key, opener)
-        for key, opener in openers.items()
+        name: functools.partial(_open, config, name, opener)
+        for name, opener in zip(names, openers.values(), strict=True)
     }
+
+
+def safe_names(names: Sequence[str]) -> list[str]:
+    """Names that can be folders, different ones for different clips.
+
+    Letters of any language, digits and . , = + - _ stay, all else becomes _; a name
+    that is taken by then gets a number.
+    """
+    plain = [unicodedata.normalize("NFC", name) for name in names]
+    plain = [re.sub(r"^\.+|[^\w.,=+-]", "_", name) or "_" for name in plain]
+    # A name that needs no change is never given to another clip.
+    taken = {new for new, old in zip(plain, names, strict=True) if new == old}
+    found = []
+    for new, old in zip(plain, names, strict=True):
+        tries = (f"{new}-{n}" for n in itertools.count(2))
+        name = new
+        while name != old and name in taken:
+            name = next(tries)
+        taken.add(name)
+        found.append(name)
+    return found
 
 
 def _open(config: Any, name: str, opener: Callable[[], Clip]) -> Clip:
@@ -46,9 +69,9 @@ def _open(config: Any, name: str, opener: Callable[[], Clip]) -> Clip:
     stride, count = config.data.stride, config.data.max_frames
     frames = list(range(0, clip.num_frames, stride))[: count or None]
     frames = frames * config.data.repeat
-    if frames == list(range(clip.num_frames)):
-        return clip
-    return clip.select(frames).replace(fps=clip.fps / stride)
+    if frames != list(range(clip.num_frames)):
+        clip = clip.select(frames).replace(fps=clip.fps / stride)
+    return opening.settled(config, clip)
 
 
 def _without_lens(camera: Camera | None) -> Camera | None:
@@ -105,6 +128,13 @@ def _seeds(text: list[str]) -> list[int]:
 
 
 def _world(config: Any) -> Openers:
+    size = tuple(config.world.size_hw)
+    whole = all(isinstance(n, int) and n >= LEAST_SIDE for n in size)
+    if len(size) != 2 or not whole:
+        raise UsageError(
+            f"config.world.size_hw={size}: expected height and width, whole numbers "
+            f"from {LEAST_SIDE}, such as (96,160)"
+        )
     seeds = _seeds(_names(config, str(config.seed)))
     return {
         f"world-{seed}": functools.partial(_make_world, config, seed) for seed in seeds
@@ -156,12 +186,14 @@ def _epic_fields(config: Any) -> Openers:
 
 
 def _folder(config: Any) -> Openers:
-    root = _root(config)
+    root, fps = _root(config), config.data.fps
     if not config.data.clips:
-        return {root.resolve().stem: functools.partial(folder.read_any, root)}
+        paths = {folder.name_of(root): root}
+    else:
+        paths = {name: root / name for name in _names(config, "")}
     return {
-        name: functools.partial(folder.read_any, root / name)
-        for name in _names(config, "")
+        name: functools.partial(folder.read_any, path, fps=fps)
+        for name, path in paths.items()
     }
 
 

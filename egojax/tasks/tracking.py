@@ -40,6 +40,8 @@ CHOICES = {
 LEAST = {
     **{f"data.{name}": 1 for name in ("stride", "repeat")},
     "data.max_frames": 0,
+    "data.metric_scale": 1e-6,
+    "data.fps": 1e-3,
     **{f"data.corrupt_depth.{name}": 0 for name in ("scale", "error")},
     "world.num_frames": 0,
     "official.max_number": 0,

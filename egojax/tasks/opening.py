@@ -1,0 +1,183 @@
+"""What an opened clip is refused for, what is told of it, and its scale."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from egojax.errors import FrameError, UsageError
+from egojax.methods import observing, scale
+from egojax.methods.lifting import Selection
+from egojax.methods.observing import ObserveSettings
+from egojax.ops.segments import rank_labels
+from egojax.types import Clip
+
+NUM_FRAMES = 64  # Whose segments are counted before a run; enough to see the share.
+
+
+def settled(config: Any, clip: Clip) -> Clip:
+    """The clip with its metric scale, and with what the user should know in `notes`.
+
+    Raises:
+      UsageError: there is nothing to track, or not what the config asks for.
+    """
+    _check_features(config, clip)
+    notes = []
+    if config.data.name != "world":  # It is drawn, not read: nothing can be wrong.
+        notes += _count_segments(config, clip)
+    if _aligns(config, clip) and not _has_scene(clip):
+        notes.append(
+            "depth counts as it is, in world units: there is no mesh, no points and no "
+            "static depth to align it to"
+        )
+    number, told = _scale_of(config, clip)
+    clip = clip.replace(metric_scale=number, notes=(*clip.notes, *notes, *told))
+    if clip.truth is not None:
+        clip = clip.replace(truth=clip.truth.replace(metric_scale=number))
+    return clip
+
+
+def _check_features(config: Any, clip: Clip) -> None:
+    kind = config.features.name
+    lacks = {
+        "file": clip.features is None,
+        "descriptor": clip.frames is None or clip.labels is None,
+    }
+    if lacks.get(kind, False):
+        what = {"file": "features", "descriptor": "images and label maps"}[kind]
+        raise UsageError(
+            f"{clip.name}: config.features.name={kind}, but the clip has no {what}; "
+            "leave it at auto"
+        )
+
+
+# ------------------------------------------------------------------------- segments
+
+
+def _count_segments(config: Any, clip: Clip) -> list[str]:
+    """What is told of segments that are left out.
+
+    Raises:
+      UsageError: there are none at all to begin with.
+    """
+    if clip.labels is None:
+        if clip.boxes is None:
+            raise UsageError(
+                f"{clip.name}: nothing to track: the clip has no label maps (labels/)"
+            )
+        return []
+    step = -(-clip.num_frames // NUM_FRAMES)
+    some = range(0, clip.num_frames, step)
+    tables = [found for t in some if (found := _sizes(clip, t)) is not None]
+    if not tables:
+        _check_labels(clip)
+        return []
+    area, is_ignored = (
+        np.concatenate(part)
+        for part in zip(*(_ignored(config, clip, *t) for t in tables), strict=True)
+    )
+    small = area <= config.segments.min_pixels
+    reasons = [
+        f"{small.sum()} of at most {config.segments.min_pixels} px "
+        "(config.segments.min_pixels)",
+        f"{(is_ignored & ~small).sum()} of ignored categories "
+        "(config.segments.ignore_categories)",
+    ]
+    reasons = [reason for reason in reasons if not reason.startswith("0 ")]
+    if not reasons:
+        return []
+    where = "" if step == 1 else f", in {len(some)} frames looked at"
+    return [
+        f"{(small | is_ignored).sum()} of {len(area)} segments are left out: "
+        f"{', '.join(reasons)}{where}"
+    ]
+
+
+def _sizes(clip: Clip, t: int) -> tuple[int, np.ndarray, np.ndarray] | None:
+    """The frame, its segments' ids and their pixels; None where there are no labels."""
+    assert clip.labels is not None
+    try:
+        labels = clip.labels[t]
+    except FrameError:
+        return None
+    if labels is None:
+        return None
+    ids, ranked = rank_labels(labels)
+    return t, ids, np.bincount(ranked.ravel(), minlength=len(ids) + 1)[1:]
+
+
+def _ignored(
+    config: Any, clip: Clip, t: int, ids: np.ndarray, area: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The pixels of a frame's segments, and whether their category is ignored."""
+    names = set(config.segments.ignore_categories)
+    kinds = [k for k, name in enumerate(clip.category_names) if name in names]
+    if clip.segments is None or not kinds:
+        return area, np.zeros(len(ids), bool)
+    try:
+        table = clip.segments[t]
+    except FrameError:
+        table = None
+    if table is None:
+        return area, np.zeros(len(ids), bool)
+    return area, np.isin(ids, table.ids[np.isin(table.category, kinds)])
+
+
+def _check_labels(clip: Clip) -> None:
+    """Refuses a clip no label map of which can be read; stops at the first that can."""
+    reason = "there is none for any frame"
+    for t in range(clip.num_frames):
+        try:
+            if clip.labels is not None and clip.labels[t] is not None:
+                return
+        except FrameError as err:
+            reason = str(err) if reason.startswith("there") else reason
+    raise UsageError(
+        f"{clip.name}: nothing to track: none of its label maps can be used; {reason}"
+    )
+
+
+# ---------------------------------------------------------------------------- scale
+
+
+def _aligns(config: Any, clip: Clip) -> bool:
+    """Whether depth is to be aligned to a static scene in the world of the cameras."""
+    given = clip.depth is not None and clip.camera is not None
+    return given and config.depth.align
+
+
+def _has_scene(clip: Clip) -> bool:
+    scene = (clip.mesh, clip.points, clip.static_depth)
+    return any(part is not None for part in scene)
+
+
+def _scale_of(config: Any, clip: Clip) -> tuple[float, list[str]]:
+    """Metres per world unit, and what is told of it.
+
+    What the config says goes before what the data says; where both are silent, depth
+    in metres tells, aligned to a scene in world units.
+    """
+    if config.data.metric_scale is not None:
+        if not math.isfinite(config.data.metric_scale):
+            raise UsageError(f"config.data.metric_scale={config.data.metric_scale}")
+        return config.data.metric_scale, []
+    if clip.scale_known or clip.camera is None:
+        return clip.metric_scale, []
+    found = math.nan
+    if config.depth.space == "depth" and _aligns(config, clip) and _has_scene(clip):
+        found = scale.metric_scale(
+            clip,
+            ObserveSettings(
+                Selection(), exclude_segments=config.depth.exclude_segments
+            ),
+            observing.static_renderer(clip, config.depth.renderer, config.depth.cull),
+        )
+    if math.isnan(found):
+        return clip.metric_scale, [
+            "nothing says the scale: one world unit counts as a metre; "
+            "config.data.metric_scale sets it"
+        ]
+    return found, [
+        f"one world unit is {found:.4g} m, by depth that is taken to be in metres; "
+        "config.data.metric_scale sets it"
+    ]
