@@ -35,6 +35,7 @@ from egojax.data.csv_tables import (
 )
 from egojax.data.hot3d import POSE_COLUMNS
 from egojax.errors import FrameError, UsageError
+from egojax.ops.camera import centers_from_integers
 from egojax.ops.segments import rank_labels
 from egojax.types import Camera, Clip, Objects, Segments, Source
 
@@ -150,8 +151,7 @@ class _Stream:
             raise UsageError(f"{self.path}: lens model {kind}; expected FISHEYE624")
         focal, cx, cy, *distortion = _ask(model, "projection_params")
         width, height = (int(n) for n in model.get_image_size())
-        # Aria counts from the centre of the first pixel, we from its outer corner.
-        intrinsics = np.array([[focal, 0, cx + 0.5], [0, focal, cy + 0.5], [0, 0, 1]])
+        intrinsics = centers_from_integers([[focal, 0, cx], [0, focal, cy], [0, 0, 1]])
         c2d = model.get_transform_device_camera().to_matrix()
         return _Model(intrinsics, np.asarray(distortion), (height, width), c2d)
 

@@ -5,13 +5,13 @@ along +z, x to the right, y down (OpenCV). `w2c` takes world to camera, `c2w` ba
 Functions take one camera, or cameras with leading axes *T and as many sets of points.
 """
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 from jaxtyping import Array, Float
 
 from egojax.ops import lens as lenses
@@ -224,24 +224,6 @@ def invert_pose(pose: Float[Array, "*T 4 4"]) -> Float[Array, "*T 4 4"]:
     return make_pose(back, -jnp.einsum("...ij,...j->...i", back, pose[..., :3, 3]))
 
 
-@jax.jit
-@typed
-def move_world(
-    camera: Camera,
-    scale: Float[Array, ""],
-    rotation: Float[Array, "3 3"],
-    translation: Float[Array, "3"],
-) -> Camera:
-    """The camera after the world went from p to scale * rotation @ p + translation.
-
-    It sees every point at the same pixel; depths are multiplied by `scale`.
-    """
-    w2c = jnp.asarray(camera.w2c)
-    turn = w2c[..., :3, :3] @ rotation.T
-    shift = scale * w2c[..., :3, 3] - turn @ translation
-    return dataclasses.replace(camera, w2c=make_pose(turn, shift))
-
-
 # --------------------------------------------------------- conventions of others
 
 
@@ -282,7 +264,7 @@ def camera_from_colmap(
     )
 
 
-def centers_from_integers(intrinsics: np.ndarray) -> np.ndarray:
+def centers_from_integers(intrinsics: npt.ArrayLike) -> np.ndarray:
     """Intrinsics for pixel centers at (0.5, 0.5) from ones for centers at (0, 0).
 
     Aria, OpenCV and many calibration files put the first pixel's center at (0, 0).
@@ -292,18 +274,13 @@ def centers_from_integers(intrinsics: np.ndarray) -> np.ndarray:
     return moved
 
 
-def normalize_intrinsics(
-    intrinsics: np.ndarray, size_hw: tuple[int, int]
-) -> np.ndarray:
-    """Intrinsics for an image of size 1 x 1, as EPIC-FIELDS readers use them."""
-    height, width = size_hw
-    return np.asarray(intrinsics) / np.array([[width], [height], [1.0]])
-
-
 def scale_intrinsics(
     intrinsics: np.ndarray, from_hw: tuple[int, int], to_hw: tuple[int, int]
 ) -> np.ndarray:
-    """Intrinsics after the image was resized; x and y each by their own factor."""
+    """Intrinsics after the image was resized; x and y each by their own factor.
+
+    Those for an image of size (1, 1) are the normalised ones of EPIC-FIELDS readers.
+    """
     ratio = np.array([[to_hw[1] / from_hw[1]], [to_hw[0] / from_hw[0]], [1.0]])
     return np.asarray(intrinsics) * ratio
 

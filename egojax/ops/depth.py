@@ -27,7 +27,7 @@ MAX_PIVOTS = 40  # Of that fit; about 8 are needed.
 NEWTON_STEPS = 12
 SHRINK = 0.6  # Of the band from step to step.
 ACTIVE = 0.01  # Share of the residuals, the least ones, that carry the gradient.
-EPS = 1e-6  # Disparities up to this are infinitely far.
+EPS = 1e-6  # A disparity below this is infinitely far, a depth up to this too near.
 
 
 class Alignment(NamedTuple):
@@ -264,9 +264,7 @@ def apply_alignment(
     value = scale[..., None, None] * depth + shift[..., None, None]
     value = jnp.where(jnp.isfinite(depth) & jnp.isfinite(value), value, jnp.nan)
     if space == "disparity":
-        value = jnp.where(
-            value > EPS, 1.0 / jnp.where(value > EPS, value, 1.0), jnp.nan
-        )
+        value = depth_from_disparity(value)
     if space != "official":
         value = jnp.where(value > 0, value, jnp.nan)
     return jnp.where(jnp.isnan(value), jnp.inf, value)
@@ -278,14 +276,6 @@ def depth_from_disparity(disparity: Float[Array, "*batch"]) -> Float[Array, "*ba
     """1 / disparity; +inf below 1e-6."""
     is_near = disparity >= EPS
     return jnp.where(is_near, 1.0 / jnp.where(is_near, disparity, 1.0), jnp.inf)
-
-
-@jax.jit
-@typed
-def disparity_from_depth(depth: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
-    """1 / depth; 0 where there is none (not finite, or not positive)."""
-    is_there = jnp.isfinite(depth) & (depth > 0)
-    return jnp.where(is_there, 1.0 / jnp.where(is_there, depth, 1.0), 0.0)
 
 
 # Over the frames of a clip, on the host: short columns in float64.

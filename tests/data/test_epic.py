@@ -30,7 +30,7 @@ def test_frames_come_sorted_with_the_official_numbers(tmp_path):
     np.testing.assert_allclose(
         centre, [-0.6736842105, 0.4394736842, -0.8157894737], atol=1e-7
     )
-    normal = camera_ops.normalize_intrinsics(found.intrinsics, found.size_hw)
+    normal = camera_ops.scale_intrinsics(found.intrinsics, found.size_hw, (1, 1))
     expected = [[0.61403507, 0, 0.5], [0, 1.0976562, 0.5], [0, 0, 1]]
     np.testing.assert_allclose(normal, expected, atol=1e-7)
     assert found.points.tolist() == [[1, 2, 3]]
