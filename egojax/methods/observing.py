@@ -7,7 +7,7 @@ segment its place, depth and looks. A frame that cannot be read is left out and 
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import jax
@@ -40,6 +40,7 @@ class ObserveSettings:
 
 
 StaticDepth = Callable[[Camera], np.ndarray]
+settle_alignment = depth_ops.settle
 SEGMENTS = ("labels", "boxes")  # Layers without which a frame has nothing to track.
 
 
@@ -313,26 +314,3 @@ def lens_of(clip: Clip) -> tuple[str, tuple[int, int]]:
             if camera is not None:
                 return camera.lens, camera.size_hw
     return "pinhole", clip.size_hw
-
-
-class Alignment(NamedTuple):
-    """Scale and shift of every frame's depth."""
-
-    scale: np.ndarray  # float64 (T,)
-    shift: np.ndarray  # float64 (T,)
-
-
-def settle_alignment(scale: np.ndarray, shift: np.ndarray, smooth: int) -> Alignment:
-    """Bridges frames without a fit, and smooths over time.
-
-    Args:
-      scale: (T,), NaN = no fit.
-      shift: (T,)
-      smooth: Frames of the window; 0 = none.
-
-    Returns:
-      Where no frame at all has a fit, the depth is taken as it is: scale 1, shift 0.
-    """
-    if not np.isfinite(scale).any():
-        return Alignment(np.ones_like(scale), np.zeros_like(shift))
-    return Alignment(*depth_ops.settle(scale, shift, smooth))

@@ -281,51 +281,43 @@ def depth_from_disparity(disparity: Float[Array, "*batch"]) -> Float[Array, "*ba
 # Over the frames of a clip, on the host: short columns in float64.
 
 
-def bridge(scale: np.ndarray, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Gives frames without an alignment that of the nearest frame with one.
+class Settled(NamedTuple):
+    """The alignment of every frame of a clip."""
+
+    scale: np.ndarray  # float64 (T,)
+    shift: np.ndarray  # float64 (T,)
+
+
+def settle(scale: np.ndarray, shift: np.ndarray, window: int = 0) -> Settled:
+    """Gives frames without a fit that of the nearest frame with one; smooths over time.
 
     Args:
-      scale: (T,), NaN = none.
+      scale: (T,), NaN = no fit.
       shift: (T,)
+      window: Frames of a running median around each frame, cut at the ends; up to 1 =
+        none.
 
     Returns:
-      Both filled; all NaN if no frame has one. Of two equally near the earlier counts.
+      Finite values. Of two frames equally near the earlier counts. Where no frame at
+      all has a fit, depth is taken as it is: scale 1, shift 0.
     """
     known = np.flatnonzero(np.isfinite(scale) & np.isfinite(shift))
-    if not len(known):
-        return np.full(len(scale), np.nan), np.full(len(scale), np.nan)
     frames = np.arange(len(scale))
+    if not len(known):
+        return Settled(np.ones(len(frames)), np.zeros(len(frames)))
     after = np.clip(np.searchsorted(known, frames), 0, len(known) - 1)
     before = np.maximum(after - 1, 0)
     is_before = frames - known[before] <= np.abs(known[after] - frames)
     nearest = known[np.where(is_before, before, after)]
     nearest = np.where(np.isin(frames, known), frames, nearest)
-    return np.asarray(scale)[nearest], np.asarray(shift)[nearest]
-
-
-def settle(
-    scale: np.ndarray, shift: np.ndarray, window: int = 0
-) -> tuple[np.ndarray, np.ndarray]:
-    """Bridges frames without an alignment, then smooths over time.
-
-    Args:
-      scale: (T,), NaN = none.
-      shift: (T,)
-      window: Frames of a running median around each frame, cut at the ends; up to 1 =
-        none.
-    """
-    scale, shift = bridge(scale, shift)
-    if window <= 1:
-        return scale, shift
-    return _running_median(scale, window), _running_median(shift, window)
+    both = (np.asarray(values, np.float64)[nearest] for values in (scale, shift))
+    return Settled(*(_running_median(v, window) if window > 1 else v for v in both))
 
 
 def _running_median(values: np.ndarray, window: int) -> np.ndarray:
     half = window // 2
-    padded = np.pad(values.astype(np.float64), half, constant_values=np.nan)
+    padded = np.pad(values, half, constant_values=np.nan)
     views = np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1)
-    if np.isnan(values).any():
-        return values
     return np.nanmedian(views, axis=1)
 
 

@@ -274,10 +274,15 @@ def test_frames_without_a_fit_take_that_of_the_nearest_frame():
     nan = np.nan
     scale = np.array([nan, 2.0, nan, nan, nan, 5.0, nan])
     shift = np.array([nan, 0.2, nan, nan, nan, 0.5, nan])
-    filled = depth.bridge(scale, shift)
+    filled = depth.settle(scale, shift)
     np.testing.assert_array_equal(filled[0], [2, 2, 2, 2, 5, 5, 5])
     np.testing.assert_array_equal(filled[1], [0.2, 0.2, 0.2, 0.2, 0.5, 0.5, 0.5])
-    assert np.isnan(depth.bridge(np.full(3, nan), np.zeros(3))[0]).all()
+
+
+def test_without_any_fit_depth_is_taken_as_it_is():
+    none = depth.settle(np.full(3, np.nan), np.zeros(3), 5)
+    np.testing.assert_array_equal(none.scale, np.ones(3))
+    np.testing.assert_array_equal(none.shift, np.zeros(3))
 
 
 def test_smoothing_removes_a_jump_and_keeps_a_constant():
