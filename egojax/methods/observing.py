@@ -160,16 +160,16 @@ def _segments_of(
 def _features_of(
     clip: Clip, settings: ObserveSettings, frame: HostFrame, width: int
 ) -> SegmentFeatures | None:
-    """Raises FrameError where there should be some; what was not readable is told."""
-    layer = {"file": "features", "descriptor": "frames"}.get(
-        feature_kind(clip, settings)
-    )
-    if layer is None or layer not in frame.layers:
+    """None where the clip has nothing, or nothing readable, for this frame.
+
+    Raises:
+      FrameError: features of another length than the clip's.
+    """
+    kind = feature_kind(clip, settings)
+    found = frame.layers.get("frames" if kind == "descriptor" else "features")
+    if kind == "none" or found is None:
         return None
-    found = frame.layers[layer]
-    if found is None:
-        raise FrameError(f"the clip has no {layer} for it")
-    if layer == "frames":
+    if kind == "descriptor":
         return appearance.describe(found, frame.layers["labels"])
     if len(found.ids) and found.values.shape[1] != width:
         raise FrameError(

@@ -1,0 +1,52 @@
+"""Metres per world unit, from depth in metres."""
+
+import numpy as np
+import pytest
+
+from egojax.errors import FrameError
+from egojax.methods import scale
+from egojax.methods.lifting import Selection
+from egojax.methods.observing import ObserveSettings
+from egojax.types import Camera, Clip, Source
+
+SIZE = (12, 16)
+SETTINGS = ObserveSettings(Selection(), exclude_segments=False)
+CAMERA = Camera(np.diag([10.0, 10, 1]), np.eye(4), size_hw=SIZE)
+
+
+def clip_of(slopes, shift: float = 0.5) -> Clip:
+    """Frame t of the scene is slopes[t] * depth + shift; NaN = no depth."""
+    depth = np.linspace(1, 3, SIZE[0] * SIZE[1], dtype=np.float32).reshape(SIZE)
+    count = len(slopes)
+
+    def read(t: int) -> np.ndarray:
+        if np.isnan(slopes[t]):
+            raise FrameError("broken")
+        return depth
+
+    return Clip(
+        "mine",
+        tuple(f"f{t}" for t in range(count)),
+        SIZE,
+        camera=Source.of([CAMERA] * count),
+        depth=Source(read, count),
+        static_depth=Source(lambda t: np.float32(slopes[t]) * depth + shift, count),
+    )
+
+
+def test_the_scale_is_the_median_of_the_inverse_slopes_of_the_frames():
+    clip = clip_of([20.0, 10.0, np.nan, 40.0])
+    np.testing.assert_allclose(
+        scale.frame_scales(clip, SETTINGS, None), [20, 10, np.nan, 40], rtol=1e-4
+    )
+    assert scale.metric_scale(clip, SETTINGS, None) == pytest.approx(0.05, rel=1e-4)
+
+
+def test_a_long_clip_is_looked_at_in_some_frames_of_all_its_length():
+    found = scale.frame_scales(clip_of(list(range(1, 101))), SETTINGS, None, 10)
+    np.testing.assert_allclose(found, range(1, 101, 10), rtol=1e-3)
+
+
+def test_a_clip_that_tells_nothing_has_no_scale():
+    assert np.isnan(scale.metric_scale(clip_of([np.nan, np.nan]), SETTINGS, None))
+    assert np.isnan(scale.metric_scale(clip_of([0.0]), SETTINGS, None))
