@@ -15,7 +15,8 @@ Without PID/VID, VID alone is tried. The frames are those of `pred.json`; what a
 lacks or has beyond them is told in `notes`. Truth labels are VISOR class ids plus 1:
 that truth has one object a class.
 
-Source: EgoSeg3D, sections 2.6, 2.9, 2.11 and 3 of its spec.
+Source: EgoSeg3D, scripts/tracking.py, scripts/preprocessing/extract_aligned_depth.py
+and postprocess_deva_gt.py, which read and write these files.
 """
 
 import functools

@@ -1,6 +1,7 @@
 """Camera poses of EPIC-KITCHENS videos: EPIC-FIELDS JSON and NeuralDiff's `meta.json`.
 
-Source: EgoSeg3D, section 3.2 of its spec; NeuralDiff, section 3.2 of its spec.
+Source: Tschernezki et al. 2023 (EPIC Fields), the files of its poses, as EgoSeg3D's
+colmap_data_reader.py (read_colmap_data) takes them; NeuralDiff, colmap_converter.
 Differs: intrinsics of `meta.json` come from its `camera`: the published converter read
 the parameters of every model as (f, cx, cy), so that its own are wrong.
 """

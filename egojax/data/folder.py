@@ -6,7 +6,8 @@
     FOLDER/features/         appearance: FRAME.npz with `ids` (n,) and `values` (n, D)
     FOLDER/depth/            FRAME.png (16 bit, millimetres), .npy or .npz
     FOLDER/static_depth/     likewise, of the static scene alone
-    FOLDER/cameras.json      poses, see `data.poses`
+    FOLDER/cameras.json      poses, see `data.poses`; or a COLMAP model in sparse/0,
+                             sparse, colmap/sparse/0 or colmap
     FOLDER/mesh.ply, points.ply    the static scene, in the world of the poses
     FOLDER/truth/            labels/, segments.json, depth/: to score against
 
@@ -235,12 +236,12 @@ def _add_maps(folder: pathlib.Path, clip: Clip) -> Clip:
             layers[key] = images.file_source(paths, read, clip.size_hw)
             if key == "features":
                 layers[key] = _of_one_length(layers[key], paths)
-    lists = [p for n in ("segments.json", "labels.json") if (p := folder / n).is_file()]
-    if lists and "labels" not in layers:
-        raise UsageError(f"{lists[0]}: describes label maps, but there is no labels/")
-    if lists:
+    listed = folder / "segments.json"
+    if listed.is_file():
+        if "labels" not in layers:
+            raise UsageError(f"{listed}: describes label maps, but there is no labels/")
         source, layers["category_names"], told = read_segments(
-            lists[0], clip.frame_ids, layers["labels"]
+            listed, clip.frame_ids, layers["labels"]
         )
         notes += told
         layers["segments"] = source

@@ -4,7 +4,8 @@
     NAME/args.json                     settings of what made it
     NAME/Annotations/Raw/FRAME.npy     uint32 (H, W), 0 = background
 
-Source: EgoSeg3D, sections 2.6, 2.10 and 3.5 of its spec.
+Source: EgoSeg3D, scripts/tracking.py and scripts/extract_tracks.py; the results that
+DEVA saves.
 """
 
 import pathlib

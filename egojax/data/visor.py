@@ -4,7 +4,8 @@ Maps are int32 with VISOR class ids and -1 for the background: class 0, "tap", i
 like any other. Maps that the published code has extended have background 0 instead, and
 no taps (`TAP_DEFECT`).
 
-Source: EgoSeg3D, sections 2.11, 3.3 and 3.4 of its spec.
+Source: Darkhalil et al. 2022 (VISOR), the files of its annotations; EgoSeg3D,
+visor_JSON_to_segmaps.py, postprocess_deva_gt.py and extract_classes_from_visor.py.
 """
 
 import pathlib

@@ -202,7 +202,7 @@ def _forced_cuts(rows: Rows, size: np.ndarray, group: np.ndarray) -> np.ndarray:
 def _hand_over(rows: Rows, size: np.ndarray, a: int, b: int) -> np.ndarray:
     """Rows at which the ids of a and b are cut, so that one ends as the other starts.
 
-    None if they are never seen together.
+    Empty if the one has ended before the other begins.
     """
     one, two = (np.flatnonzero(rows.segment_id == rows.segment_id[k]) for k in (a, b))
     if rows.frame_idx[one[-1]] < rows.frame_idx[two[0]]:

@@ -2,8 +2,12 @@
 
 Every number is defined in the module that makes it. Scores are accumulators: records
 of counts with `update` (one more sequence), `merge` and `compute` (a flat dictionary,
-NaN where undefined). Recorders take one sequence frame by frame, in bounded memory.
-Everything is float64 on the host and exact in its counts.
+NaN where undefined). What `update` takes is what the measure needs: the frames or the
+recorder of a sequence (tracking), its recorder (permanence), what its recorder's
+`finish` gives (EgoSeg3D, track AP), or arrays (masks, points, depth). Recorders take a
+sequence frame by frame, in bounded memory. All is float64 on the host and exact in its
+counts, but for `Mean`: a pytree of JAX arrays that crosses jit, with one number as its
+`compute`.
 """
 
 from egojax.metrics.bootstrap import (

@@ -88,7 +88,9 @@ class EgoSegRecorder:
         of the truth's table, see `add`).
       pred_categories: Class name to the category in the prediction's tables; by default
         the same numbers. A class that the prediction does not know is never predicted.
-      min_area: Predicted segments of at most this many pixels are removed, per frame.
+      min_area: Predicted segments of at most this many pixels are removed, per frame,
+        as eval_deva.py erases them. `identity_count` starts at this very number, as
+        the count of ids in the same repository does.
       strict: Keep the frames in which the truth does not show the class.
       true_background: The value of the true maps that is no class.
       official_tap_bug: Let class 0 be the background of the true maps.
