@@ -1,6 +1,7 @@
 """The contract between a job and the launcher and training loop."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -27,6 +28,14 @@ class Stage(NamedTuple):
 
     name: str
     run: Callable[[Clip, ClipFolder, Progress], list[SkippedFrame]]
+    # Fields of the config, with their values, of which neither the clip nor an earlier
+    # stage depends: where one changes, this stage runs again, with those after it.
+    reads: Mapping[str, Any] = MappingProxyType({})
+    files: tuple[
+        str, ...
+    ] = ()  # Of `reads`: fields that name a file; its content counts.
+    needs: tuple[str, ...] = ()  # Of the clip's folder: what earlier stages write.
+    writes: tuple[str, ...] = ()  # In the clip's folder; gone before it runs again.
 
 
 class Task(NamedTuple):
@@ -39,6 +48,8 @@ class Task(NamedTuple):
     clips: Mapping[str, Callable[[], Clip]]  # By name; opened one at a time.
     stages: tuple[Stage, ...]  # In order, each on one clip.
     summary: Callable[[Mapping[str, ClipFolder]], dict[str, Any]]  # -> metrics.json
+    runs: tuple[str, ...] = ()  # Of `stages`: those that this mode runs; none = all.
+    paths: tuple[str, ...] = ()  # Fields of the config that are paths.
     init: Callable[[jax.Array], nnx.Module] | None = None  # Fresh weights.
     batches: Callable[[Iterable[Clip], jax.Array], Iterator[Batch]] | None = None
     loss: Callable[[nnx.Module, Batch, jax.Array], tuple[jax.Array, dict]] | None = None

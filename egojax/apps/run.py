@@ -1,17 +1,17 @@
 """Runs a job over its clips: stages, resuming, what was skipped, the exit code."""
 
 import pathlib
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from egojax import tasks
-from egojax.apps import fit, show
+from egojax.apps import fit, plan, show
 from egojax.apps.cli import Arguments
+from egojax.apps.plan import Plan
 from egojax.apps.progress import ProgressLine
 from egojax.data import arrays
-from egojax.data.runs import ClipFolder, RunFolder
+from egojax.data.runs import FREE_FIELDS, ClipFolder, RunFolder, make_folder
 from egojax.errors import UsageError
-from egojax.task import Task
+from egojax.task import Stage, Task
 from egojax.types import Clip
 
 
@@ -19,27 +19,44 @@ def run(arguments: Arguments) -> int:
     """Does what the arguments say; returns the exit code (0 or 3)."""
     config = arguments.config
     task = tasks.make(config, arguments.mode, arguments.workdir)
-    if arguments.mode in ("predict", "train"):
+    if arguments.mode in ("predict", "train") or task.runs:
         task = task._replace(stages=(*task.stages, show.stage(config)))
     _check_stages(arguments.only, task)
     if arguments.mode == "train":
         fit.check(task, config, arguments)
-    folder = RunFolder(arguments.workdir, config.to_dict())
+    folder = _open(task, arguments)
     if arguments.mode == "view":
         from egojax.apps import view
 
         return view.main(task, folder, config.view.host, config.view.port)
     names = shard_of(list(task.clips), *arguments.shard)
+    if not names:
+        index, count = arguments.shard
+        print(f"--shard={index}/{count}: no clip in this shard, of {len(task.clips)}")
+        return 0
     if arguments.mode == "train":
-        early = fit.before(task)
-        for name in names:
-            _run_clip(early, name, folder, arguments)
+        _run_clips(fit.before(task), names, folder, arguments)
         fit.fit(task, config, folder)
-    problems = [p for name in names for p in _run_clip(task, name, folder, arguments)]
-    _finish(task, folder)
+    problems = _run_clips(task, names, folder, arguments)
+    with folder.locked():
+        _finish(task, folder)
     for problem in problems:
         print(f"egojax: {problem}")
     return 3 if problems else 0
+
+
+def _open(task: Task, arguments: Arguments) -> RunFolder:
+    """The run folder: predict and eval may change what stages read that run again."""
+    read = plan.inputs(task.stages)
+    files = {n: read[s.name][n] for s in task.stages for n in s.files}
+    again = arguments.mode in ("predict", "eval")
+    return RunFolder(
+        arguments.workdir,
+        arguments.config.to_dict(),
+        later={name for fields in read.values() for name in fields} if again else (),
+        paths=task.paths,
+        files=files,
+    )
 
 
 def shard_of(names: Sequence[str], index: int, count: int) -> list[str]:
@@ -53,7 +70,7 @@ def shard_of(names: Sequence[str], index: int, count: int) -> list[str]:
 
 
 def _check_stages(only: tuple[str, ...], task: Task) -> None:
-    known = [stage.name for stage in task.stages]
+    known = task.runs or [stage.name for stage in task.stages]
     unknown = [name for name in only if name not in known]
     if unknown:
         raise UsageError(
@@ -62,15 +79,64 @@ def _check_stages(only: tuple[str, ...], task: Task) -> None:
         )
 
 
+def _run_clips(
+    task: Task, names: Sequence[str], folder: RunFolder, arguments: Arguments
+) -> list[str]:
+    """Runs what there is to run; returns what was skipped."""
+    read = plan.inputs(task.stages)
+    wanted = arguments.only or task.runs or [stage.name for stage in task.stages]
+    limits = [f"--only={','.join(arguments.only)}"] if arguments.only else []
+    limits += [f"--mode={arguments.mode}"] if task.runs else []
+
+    def plan_of(name: str, request: str | None) -> Plan:
+        return plan.make(
+            task.stages,
+            folder.clip(name),
+            read,
+            wanted=wanted,
+            request=request,
+            call=" and ".join(limits),
+        )
+
+    lacking = _lacking(
+        names, lambda name: plan_of(name, "" if arguments.only else None)
+    )
+    if len(lacking) == len(names):
+        raise UsageError.from_problems(lacking.values())
+    folder.record()
+    request = None
+    if arguments.only:
+        request = folder.request(arguments.only, arguments.shard)
+    problems = [f"skipped: {text}" for text in lacking.values()]
+    for name in names:
+        if name not in lacking:
+            todo = plan_of(name, request)
+            problems += _run_clip(task, name, todo, folder, read, request)
+    folder.end_request(arguments.shard)
+    return problems
+
+
+def _lacking(names: Sequence[str], plan_of: Callable[[str], Plan]) -> dict[str, str]:
+    """By clip: why nothing can run. Known before the first one does."""
+    found = {}
+    for name in names:
+        try:
+            plan_of(name)
+        except UsageError as err:
+            found[name] = str(err)
+    return found
+
+
 def _run_clip(
-    task: Task, name: str, folder: RunFolder, arguments: Arguments
+    task: Task,
+    name: str,
+    todo: Plan,
+    folder: RunFolder,
+    read: plan.Inputs,
+    request: str | None,
 ) -> list[str]:
     clip_folder = folder.clip(name)
-    if arguments.only:
-        clip_folder.forget(list(arguments.only))
-    wanted = [s for s in task.stages if not arguments.only or s.name in arguments.only]
-    missing = [s for s in wanted if clip_folder.done(s.name) is None]
-    if not missing:
+    if not todo.run:
         print(f"{name}: nothing to do, all stages are done")
         return _skipped(task, name, clip_folder)
     try:
@@ -82,21 +148,47 @@ def _run_clip(
         return [f"{name}: skipped: {line}" for line in str(err).splitlines()]
     for note in clip.notes:
         print(f"{name}: {note}")
-    for stage in missing:
-        _run_stage(stage, clip, clip_folder, folder)
+    _forget(name, todo, clip_folder, request)
+    make_folder(clip_folder.path)
+    for stage in todo.run:
+        _run_stage(stage, clip, clip_folder, folder, read)
     return _skipped(task, name, clip_folder)
 
 
+def _forget(
+    name: str, todo: Plan, clip_folder: ClipFolder, request: str | None
+) -> None:
+    """Removes what is out of date, and says so where it had been finished."""
+    running = [stage.name for stage in todo.run]
+    left = [s.name for s in todo.forget if s.name not in running]
+    left = [n for n in left if clip_folder.done(n) is not None]
+    if todo.why:
+        print(f"{name}: {todo.why}: {', '.join(running)} run again")
+    if left:
+        print(f"{name}: what {', '.join(left)} wrote is out of date and removed")
+    if todo.forget:
+        clip_folder.forget(
+            {stage.name: stage.writes for stage in todo.forget},
+            {} if request is None else dict.fromkeys(running, request),
+        )
+
+
 def _run_stage(
-    stage: Any, clip: Clip, clip_folder: ClipFolder, folder: RunFolder
+    stage: Stage,
+    clip: Clip,
+    clip_folder: ClipFolder,
+    folder: RunFolder,
+    read: plan.Inputs,
 ) -> None:
     folder.log("stage_start", clip=clip.name, stage=stage.name)
     progress = ProgressLine(f"{clip.name} {stage.name}")
     skipped = stage.run(clip, clip_folder, progress)
-    seconds = progress.close()
+    seconds = round(progress.close(), 3)
     rows = [{"frame": clip.frame_ids[s.frame_idx], "reason": s.reason} for s in skipped]
-    clip_folder.mark(stage.name, seconds=round(seconds, 3), skipped=rows)
-    folder.log("stage_end", clip=clip.name, stage=stage.name, seconds=round(seconds, 3))
+    clip_folder.mark(
+        stage.name, seconds=seconds, skipped=rows, read=dict(read[stage.name])
+    )
+    folder.log("stage_end", clip=clip.name, stage=stage.name, seconds=seconds)
     print(f"{clip.name}: {stage.name} done in {seconds:.1f} s")
 
 
@@ -115,10 +207,12 @@ def _skipped(task: Task, name: str, clip_folder: ClipFolder) -> list[str]:
 
 def _finish(task: Task, folder: RunFolder) -> None:
     """Writes metrics.json from all clips that are done, whichever shard did them."""
+    read = plan.inputs(task.stages)
     done = {
-        name: ClipFolder(path)
+        name: clip_folder
         for name in task.clips
-        if (path := folder.path / "clips" / name).is_dir()
+        if (clip_folder := folder.clip(name)).path.is_dir()
+        and not _is_outdated(task, clip_folder, read)
     }
     metrics = task.summary(done)
     arrays.write_json(folder.path / "metrics.json", metrics)
@@ -126,6 +220,17 @@ def _finish(task: Task, folder: RunFolder) -> None:
         print(metrics["table"])
     for clip_folder in done.values():
         _announce(clip_folder.path / "report.html")
+
+
+def _is_outdated(task: Task, clip_folder: ClipFolder, read: plan.Inputs) -> bool:
+    """Whether numbers of the clip are of another config: its shard is yet to come."""
+    entries = clip_folder.entries()
+    changed = [
+        name
+        for stage in task.stages
+        for name in plan.changes(stage, entries.get(stage.name, {}), read)
+    ]
+    return any(key.split(".")[0] not in FREE_FIELDS for key in changed)
 
 
 def _announce(report: pathlib.Path) -> None:

@@ -14,7 +14,14 @@ from egojax.types import Clip, SkippedFrame
 
 def stage(config: Any) -> Stage:
     """Writes overlay.mp4 and report.html, as `config.show` asks."""
-    return Stage("show", functools.partial(_show, config))
+    fields = ("overlay", "report")
+    return Stage(
+        "show",
+        functools.partial(_show, config),
+        reads={f"show.{name}": config.show[name] for name in fields},
+        needs=("tracks.npz", "scores.json"),
+        writes=("overlay.mp4", "report.html"),
+    )
 
 
 def _show(

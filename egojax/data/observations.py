@@ -2,7 +2,7 @@
 
 One file a chunk of frames, `observations/000064.npz` for the chunk that starts at frame
 64. A chunk is on disk whole or not at all, so a run that was stopped goes on behind the
-last one.
+last one. What is damaged nevertheless is told; observing again replaces all of it.
 """
 
 import dataclasses
@@ -16,6 +16,7 @@ from egojax.errors import UsageError
 from egojax.types import SkippedFrame
 
 # Columns with a row for each segment, and with a row for each frame.
+AGAIN = "--only=observe makes the observations again"
 SEGMENT_COLUMNS = {
     "frame_idx": np.int32,
     "segment_id": np.int64,
@@ -68,9 +69,25 @@ def read_chunks(
     Args:
       folder: `observations/` of a clip's folder.
       features: Leave out the wide columns if they are not needed.
+
+    Raises:
+      UsageError: a chunk is damaged, or missing between others.
     """
+    end = None
     for path in sorted(folder.glob("[0-9]*.npz")):
-        table = arrays.read_npz(path)
+        chunk = _read_chunk(path, features)
+        if end not in (None, chunk.start):
+            raise UsageError(
+                f"{path}: starts at frame {chunk.start}, but the chunk before it ends "
+                f"before frame {end}; {AGAIN}"
+            )
+        end = chunk.start + chunk.num_frames
+        yield chunk
+
+
+def _read_chunk(path: pathlib.Path, features: bool) -> ObservationChunk:
+    table = _read_columns(path)
+    try:
         segments = {
             name: table[f"segments/{name}"].astype(dtype)
             for name, dtype in SEGMENT_COLUMNS.items()
@@ -82,7 +99,16 @@ def read_chunks(
         }
         pairs = zip(table["skipped_frame"], table["skipped_reason"], strict=True)
         skipped = tuple(SkippedFrame(int(t), str(reason)) for t, reason in pairs)
-        yield ObservationChunk(int(path.stem), segments, frames, skipped)
+        return ObservationChunk(int(path.stem), segments, frames, skipped)
+    except (KeyError, ValueError) as err:  # A column that is missing, or no such one.
+        raise UsageError(f"{path}: no chunk of observations ({err}); {AGAIN}") from None
+
+
+def _read_columns(path: pathlib.Path) -> dict[str, np.ndarray]:
+    try:
+        return arrays.read_npz(path)
+    except UsageError as err:
+        raise UsageError(f"{err}; {AGAIN}") from None
 
 
 def next_frame(folder: pathlib.Path) -> int:
@@ -90,13 +116,17 @@ def next_frame(folder: pathlib.Path) -> int:
     last = max(folder.glob("[0-9]*.npz"), default=None)
     if last is None:
         return 0
-    return int(last.stem) + len(arrays.read_npz(last)["frames/scale"])
+    return int(last.stem) + _read_chunk(last, features=False).num_frames
 
 
 def join(chunks: Sequence[ObservationChunk]) -> ObservationChunk:
-    """Chunks in a row as one."""
+    """Chunks in a row as one.
+
+    Raises:
+      UsageError: there are none.
+    """
     if not chunks:
-        raise ValueError("join: no chunks")
+        raise UsageError("no observations; the stage observe writes them")
     return ObservationChunk(
         chunks[0].start,
         {

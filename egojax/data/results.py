@@ -4,16 +4,19 @@ import dataclasses
 import json
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 
 from egojax.data import arrays, images
+from egojax.data.runs import make_folder
 from egojax.data.stream import host_frames
 from egojax.errors import UsageError
 from egojax.metrics import PermanenceScores, TrackingScores, to_json
 from egojax.types import Clip, SkippedFrame, TrackTable
+
+T = TypeVar("T")
 
 
 def write_table(path: pathlib.Path, table: TrackTable, clip: Clip) -> None:
@@ -57,7 +60,7 @@ def write_labels(
     Returns:
       Frames that could not be read.
     """
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
     skipped = []
     for frame in host_frames(clip, ["labels"]):
         t = frame.frame_idx
@@ -144,10 +147,10 @@ def write_hota(path: pathlib.Path, scores: Any) -> None:
 
 def read_scores(folder: pathlib.Path) -> dict[str, dict[str, Any]]:
     """By naming: `numbers` as printed, `tracking` and `permanence` to add up."""
-    if not (folder / "scores.npz").exists():
+    counts = _read_if_there(arrays.read_npz, folder / "scores.npz")
+    numbers = read_numbers(folder)
+    if counts is None:
         return {}
-    numbers = arrays.read_json(folder / "scores.json")["names"]
-    counts = arrays.read_npz(folder / "scores.npz")
     out: dict[str, dict[str, Any]] = {}
     for key in numbers:
         out[key] = {"numbers": numbers[key]}
@@ -164,8 +167,7 @@ def read_scores(folder: pathlib.Path) -> dict[str, dict[str, Any]]:
 
 def read_numbers(folder: pathlib.Path) -> dict[str, dict[str, Any]]:
     """The numbers of each naming, as written; empty if nothing is scored."""
-    path = folder / "scores.json"
-    return arrays.read_json(path)["names"] if path.exists() else {}
+    return _read_about(folder).get("names", {})
 
 
 def write_true_ids(folder: pathlib.Path, ids: np.ndarray) -> None:
@@ -181,5 +183,30 @@ def read_true_ids(folder: pathlib.Path) -> np.ndarray | None:
 
 def read_geometry(folder: pathlib.Path) -> dict[str, float]:
     """Numbers of depth and lifting; empty if there are none."""
+    return _read_about(folder).get("geometry", {})
+
+
+def _read_about(folder: pathlib.Path) -> dict[str, Any]:
     path = folder / "scores.json"
-    return arrays.read_json(path).get("geometry", {}) if path.exists() else {}
+    found = _read_if_there(arrays.read_json, path)
+    if found is None:
+        return {}
+    parts = ("names", "geometry")
+    if not isinstance(found, dict) or not all(
+        isinstance(found.get(part, {}), dict) for part in parts
+    ):
+        raise UsageError(f"{path}: no scores; --only=score writes them again")
+    return found
+
+
+def _read_if_there(read: Callable[[pathlib.Path], T], path: pathlib.Path) -> T | None:
+    """What the file holds; None if it is not there, or is taken away just now.
+
+    Shards add up what others have scored, while these go on.
+    """
+    try:
+        return read(path)
+    except UsageError:
+        if path.exists():
+            raise
+        return None

@@ -65,7 +65,13 @@ def tracker_config(assoc: Any) -> TrackerConfig:
 
 
 def check(assoc: Any) -> None:
-    """Refuses switches that do not go together, and what nothing would read."""
+    """Refuses switches that do not go together, and what nothing would read.
+
+    Files are read as well: a wrong one is told before hours of work, not after.
+
+    Raises:
+      UsageError: one line for each problem.
+    """
     given = [k for k in ("weights", *SWITCHES, *FIELDS) if assoc.get(k) is not None]
     if assoc.mode == "offline" and given:
         raise UsageError(
@@ -73,6 +79,15 @@ def check(assoc: Any) -> None:
             "weighs its evidence by itself"
         )
     tracker_config(assoc)
+    problems = []
+    for name, read in READERS.items():
+        try:
+            if assoc[name]:
+                read(assoc[name])
+        except UsageError as err:
+            problems.append(f"config.assoc.{name}: {err}")
+    if problems:
+        raise UsageError.from_problems(problems)
 
 
 def weights_of(assoc: Any) -> tuple[CostWeights, np.ndarray | None]:
@@ -162,3 +177,7 @@ def read_pairs(path: str | None) -> list[association.Pair]:
             f"{path}: expected a list of pairs [[frame, id], [frame, id]] of integers"
         )
     return [(tuple(a), tuple(b)) for a, b in rows]
+
+
+READERS = dict(weights=read_weights, must_link=read_pairs, cannot_link=read_pairs)
+FILES = tuple(f"assoc.{name}" for name in READERS)  # Fields that name files.

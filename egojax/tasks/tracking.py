@@ -9,8 +9,9 @@ from typing import Any, get_args
 import numpy as np
 
 from egojax.data import arrays, egoseg3d, observations, results, segmaps
-from egojax.data.runs import ClipFolder
+from egojax.data.runs import ClipFolder, make_folder
 from egojax.data.stream import host_frames
+from egojax.data.values import flatten
 from egojax.data.world.imperfect import PRESETS
 from egojax.errors import UsageError
 from egojax.methods import evaluation, lifting, observing, track_table
@@ -57,6 +58,13 @@ LEAST = {
     **{f"train.{name}": 0 for name in ("learning_rate", "prior")},
 }
 PROTOCOL = "egoseg3d_protocol"  # Mean over videos of classes put together.
+PATHS = (
+    *("data.root", "world.camera_path", "official.frame_mapping", "eval.tree"),
+    *assoc_config.FILES,
+)
+# What `labels` and `score` write, in a clip's folder.
+TREE = tuple(f"official/{name}" for name in ("pred.json", "args.json", "Annotations"))
+SCORES = ("scores.npz", "scores.json", "true_ids.npz", "official/hota.json")
 ROWS = {"before": "2D ids", "after": "tracks", "bound": "true ids (the bound)"}
 
 
@@ -72,29 +80,60 @@ def make(config: Any, mode: str, folder: pathlib.Path) -> Task:
         # What was set by hand is where the learning starts, not where it ends.
         for name in assoc_config.FIELDS:
             config.assoc[name] = None
-    stages = {
-        "observe": _observe,
-        "track": _track,
-        "labels": _labels,
-        "score": _score,
-    }
+    stages, runs = _stages(config), ()
     if mode == "synthesize":
-        stages = {"write": functools.partial(_write_official, folder / "official")}
+        write = functools.partial(_write_official, folder / "official", config)
+        stages = (Stage("write", write),)
     elif mode == "eval" and config.eval.tree:
-        stages = {"score_tree": _score_tree}
         if config.data.name == "epic_fields":  # What is scored says which frames.
             config = config.copy_and_resolve_references()
             config.official.segments = str(pathlib.Path(config.eval.tree).absolute())
+        stages = (Stage("score_tree", functools.partial(_score_tree, config)),)
     elif mode == "eval":
-        stages = {"score": _score}
+        runs = ("score",)
     return Task(
         clips=clips.make(config),
-        stages=tuple(
-            Stage(name, functools.partial(run, config)) for name, run in stages.items()
-        ),
+        stages=stages,
         summary=_summary,
+        runs=runs,
+        paths=PATHS,
         **learned,
     )
+
+
+def _stages(config: Any) -> tuple[Stage, ...]:
+    """The chain. What no stage is said to read, the clip or `observe` depends on."""
+    return (
+        Stage("observe", functools.partial(_observe, config), writes=("observations",)),
+        Stage(
+            "track",
+            functools.partial(_track, config),
+            reads=_fields(config, "assoc", "depth.smooth"),
+            files=assoc_config.FILES,
+            needs=("observations",),
+            writes=("tracks.npz",),
+        ),
+        Stage(
+            "labels",
+            functools.partial(_labels, config),
+            reads=_fields(config, "show.official"),
+            needs=("tracks.npz",),
+            writes=("labels", "pred.json", *TREE),
+        ),
+        Stage(
+            "score",
+            functools.partial(_score, config),
+            reads=_fields(config, "eval.depth", "show.official"),
+            needs=("observations", "tracks.npz"),
+            writes=SCORES,
+        ),
+    )
+
+
+def _fields(config: Any, *names: str) -> dict[str, Any]:
+    """Fields, and the fields of groups, by their full names."""
+    flat = flatten(config.to_dict())
+    return {k: v for k, v in flat.items() if k in names or k.split(".")[0] in names}
 
 
 # --------------------------------------------------------------------- observe
@@ -119,7 +158,7 @@ def _observe(
     config: Any, clip: Clip, folder: ClipFolder, progress: Progress
 ) -> list[SkippedFrame]:
     path = folder.path / "observations"
-    path.mkdir(exist_ok=True)
+    make_folder(path)
     chunks = observing.observe_clip(
         clip,
         settings_of(config, clip),
@@ -141,7 +180,14 @@ def _observe(
 def _track(
     config: Any, clip: Clip, folder: ClipFolder, progress: Progress
 ) -> list[SkippedFrame]:
-    rows = observed.join_chunks(observations.read_chunks(folder.path / "observations"))
+    path = folder.path / "observations"
+    rows = observed.join_chunks(observations.read_chunks(path))
+    if (rows.start, rows.num_frames) != (0, clip.num_frames):
+        raise UsageError(
+            f"{path}: frames {rows.start} to {rows.start + rows.num_frames - 1}, but "
+            f"the clip has {clip.num_frames}; run the stage observe to its end, or "
+            f"{observations.AGAIN}"
+        )
     location = observed.locate(clip, rows, config.depth)
     columns = observed.columns_of(clip, rows, location)
     found = assoc_config.associate(columns, rows.segments["area"], config)
