@@ -37,7 +37,7 @@ Modes (default: the config's)
 Options
   --workdir    the run folder; default runs/CONFIG-VARIANT[-train]
   --only       run these stages again, and no others
-  --shard=i/n  take the i-th (from 0) of n runs of clips, of sizes that differ by one at most
+  --shard=i/n  take the i-th (from 0) of n runs of neighbouring clips
   --help       with --config: that config's own help and fields
 
 The same command again continues a run that was stopped.

@@ -25,6 +25,10 @@ MAP_CELLS = 320  # Of the footprint's longer side.
 SHADES = (110, 190)  # Of the lowest and the highest point without a colour.
 
 
+Box = tuple[float, float, float, float]  # Left, top, right, bottom, percent of a map.
+PHONE = 2.1  # How much larger names are against a map as wide as a phone.
+
+
 def escape(text: Any) -> str:
     """Text as HTML shows it."""
     return html.escape(str(text))
@@ -281,7 +285,8 @@ def _trail_mark(i: int, at: np.ndarray, look: Look) -> str:
 
 def _map_names(ends: Mapping[int, np.ndarray], look: Look, size: np.ndarray) -> str:
     """Names beside the last places, where they do not cover each other."""
-    taken: list[tuple[float, float, float, float]] = []
+    taken: list[Box] = []
+    on_phone: list[Box] = []  # There, names are larger beside the map.
     out = []
     for i in sorted(ends)[:MOST_NAMES]:
         name = look.name.get(i, str(i))
@@ -290,19 +295,37 @@ def _map_names(ends: Mapping[int, np.ndarray], look: Look, size: np.ndarray) -> 
             continue
         # In percent of a map 900 pixels wide.
         wide, high = 1.4 + 0.78 * len(name), 2.0 * size[0] / size[1]
-        for left, top in ((x + 0.8, y - high / 2), (x - 0.8 - wide, y - high / 2)):
-            box = (left, top, left + wide, top + high)
-            clear = all(
-                box[2] < b[0] or b[2] < box[0] or box[3] < b[1] or b[3] < box[1]
-                for b in taken
+        for left, sign in ((x + 0.8, 1), (x - 0.8 - wide, -1)):
+            box = (left, y - high / 2, left + wide, y + high / 2)
+            if not _is_free(box, taken):
+                continue
+            taken.append(box)
+            far = left + (PHONE - 1) * wide * min(sign, 0)
+            large = (
+                far,
+                y - PHONE * high / 2,
+                far + PHONE * wide,
+                y + PHONE * high / 2,
             )
-            if clear and left > 0 and box[2] < 100:
-                taken.append(box)
-                out.append(
-                    f'<span style="left:{left:.2f}%;top:{y:.2f}%">{escape(name)}</span>'
-                )
-                break
+            kind = "" if _is_free(large, on_phone) else ' class="desk"'
+            if not kind:
+                on_phone.append(large)
+            at = f"left:{left:.2f}%" if sign > 0 else f"right:{100 - box[2]:.2f}%"
+            out.append(f'<span{kind} style="{at};top:{y:.2f}%">{escape(name)}</span>')
+            break
     return "".join(out)
+
+
+def _is_free(box: Box, taken: list[Box]) -> bool:
+    """Within the map from left to right, and clear of the others."""
+    return (
+        box[0] > 0
+        and box[2] < 100
+        and all(
+            box[2] < b[0] or b[2] < box[0] or box[3] < b[1] or b[3] < box[1]
+            for b in taken
+        )
+    )
 
 
 def _scale_bar(width: float) -> str:
