@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from egojax.data import arrays, colmap, epic, images, segmaps, visor
-from egojax.data.results import renamed
 from egojax.errors import FrameError, UsageError
+from egojax.ops.segments import renamed
 from egojax.types import Clip, Mesh, SkippedFrame
 
 Written = Iterator[tuple[pathlib.Path, Callable[[pathlib.Path, Any], None], Any]]

@@ -13,7 +13,8 @@ from egojax.data import arrays, images
 from egojax.data.runs import make_folder
 from egojax.data.stream import host_frames
 from egojax.errors import UsageError
-from egojax.metrics import PermanenceScores, TrackingScores, to_json
+from egojax.metrics import PermanenceScores, TrackingScores
+from egojax.ops.segments import renamed
 from egojax.types import Clip, SkippedFrame, TrackTable
 
 T = TypeVar("T")
@@ -73,13 +74,6 @@ def write_labels(
     return skipped
 
 
-def renamed(labels: np.ndarray, names: Mapping[int, int]) -> np.ndarray:
-    """The label map with other ids; those without a new one become background."""
-    ids, inverse = np.unique(labels, return_inverse=True)
-    new = np.array([names.get(int(i), 0) for i in ids], np.int32)
-    return new[inverse].reshape(labels.shape)
-
-
 def write_predictions(path: pathlib.Path, clip: Clip, table: TrackTable) -> None:
     """Writes `pred.json`: per frame each object's id, 2D id, category, place."""
     frames: list[dict[str, Any]] = [
@@ -98,7 +92,7 @@ def write_predictions(path: pathlib.Path, clip: Clip, table: TrackTable) -> None
             }
         )
     names = {name: k for k, name in enumerate(clip.category_names)}
-    arrays.write_json(path, to_json({"annotations": frames, "category_name2id": names}))
+    arrays.write_json(path, {"annotations": frames, "category_name2id": names})
 
 
 # ----------------------------------------------------------------------- scores
@@ -133,7 +127,7 @@ def write_scores(
                 counts[f"{key}/permanence/{n:02d}"] = np.asarray(leaf)
     arrays.write_npz(folder / "scores.npz", counts)
     about = {"geometry": dict(geometry)} if geometry else {}
-    arrays.write_json(folder / "scores.json", to_json({"names": numbers, **about}))
+    arrays.write_json(folder / "scores.json", {"names": numbers, **about})
 
 
 def write_hota(path: pathlib.Path, scores: Any) -> None:
@@ -142,7 +136,7 @@ def write_hota(path: pathlib.Path, scores: Any) -> None:
         return
     classes = {key: row.compute() for key, row in scores.protocol.per_class.items()}
     together = scores.protocol.compute()
-    arrays.write_json(path, to_json({"all_classes": together, "per_class": classes}))
+    arrays.write_json(path, {"all_classes": together, "per_class": classes})
 
 
 def read_scores(folder: pathlib.Path) -> dict[str, dict[str, Any]]:

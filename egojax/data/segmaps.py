@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from egojax.data import arrays, images, pickles
-from egojax.data.results import renamed
 from egojax.data.values import is_int
 from egojax.errors import FrameError, UsageError
+from egojax.ops.segments import renamed
 from egojax.types import Clip, SegmentFeatures, Segments, Source, TrackTable
 
 MAX_ID = np.iinfo(np.int32).max  # Label maps are int32.

@@ -6,6 +6,7 @@ what is measured has a row per rank, row r - 1 for rank r, and zeros where a ran
 pixels. Pixels are (x, y), the centre of the first is (0.5, 0.5).
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import cv2
@@ -39,6 +40,12 @@ def rank_labels(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     lengths = np.diff(first, append=flat.size)
     ranked = np.repeat(rank.astype(np.int32), lengths).reshape(labels.shape)
     return ids[ids > 0].astype(np.int64), ranked
+
+
+def renamed(labels: np.ndarray, names: Mapping[int, int]) -> np.ndarray:
+    """The map with other ids, int32; those without a new one become background."""
+    ids, ranked = rank_labels(labels)
+    return np.array([0, *(names.get(i, 0) for i in ids.tolist())], np.int32)[ranked]
 
 
 def measure_ranked(ranked: np.ndarray, num_segments: int) -> SegmentTable:

@@ -84,6 +84,13 @@ def test_ranks_follow_the_ids(top):
     assert ranked.tolist() == [[0, 3, 1], [1, 2, 3]]
 
 
+def test_other_ids_are_given_and_those_without_one_become_background():
+    labels = np.asarray([[0, 70_000, 2], [2, 3, 70_000]], np.uint32)
+    found = segments.renamed(labels, {2: 9, 70_000: 1, 5: 4, 0: 8})
+    assert found.dtype == np.int32 and found.tolist() == [[0, 1, 9], [9, 0, 1]]
+    assert not segments.renamed(labels, {}).any()
+
+
 @pytest.mark.parametrize("shape", [(0, 5), (2, 0)])
 def test_an_empty_map_has_no_ids(shape):
     ids, ranked = segments.rank_labels(np.zeros(shape, np.int32))
