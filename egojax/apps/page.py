@@ -103,7 +103,7 @@ figcaption{font-size:13px;margin-top:6px}
 @media (max-width:640px){main{padding:20px 12px 40px}h1{font-size:23px}
 section{padding:16px 14px}.timeline .row{grid-template-columns:84px 1fr 44px;gap:8px}
 .timeline .name,.timeline .count{font-size:12px}.map span{font-size:10px;padding:0 2px}.map .desk{display:none}
-th,td{padding:6px 5px}td small{display:none}
+th,td{padding:6px 5px}td:first-child{white-space:normal}td small{display:none}
 .timeline .axis span:nth-child(even){display:none}
 .scale-x{font-size:10px}}
 @media print{body{background:none}section,.card{break-inside:avoid}}

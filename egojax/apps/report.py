@@ -185,10 +185,8 @@ def _timeline(
     if true_ids is None:
         kind, objects, names = "track", table.track_id, looks.after.name
     else:
-        kind, objects = (
-            "true object (by its true id; elsewhere, ids are of tracks)",
-            true_ids,
-        )
+        kind = "true object (by its true id; elsewhere, ids are of tracks)"
+        objects = true_ids
         names = names_of(table, true_ids, clip.category_names)
     lead = (
         f"A row for each {kind}: its 2D ids above, its tracks below, a colour for each "
