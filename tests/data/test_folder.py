@@ -384,3 +384,41 @@ def test_a_colmap_model_gives_poses_and_points(tmp_path, monkeypatch):
     assert clip.camera[0].w2c[2, 3] == 2.0 and clip.camera[1] is None
     np.testing.assert_array_equal(clip.points, model.points)
     assert folder.NO_POSES not in clip.notes
+    assert (clip.metric_scale, clip.scale_known) == (1.0, False)
+
+
+# ---------------------------------------------------------- scale, rate, odd features
+
+
+def test_a_scale_that_nothing_tells_is_not_known(tmp_path):
+    write_folder(tmp_path)
+    clip = folder.read_folder(tmp_path)
+    assert clip.scale_known and clip.truth.scale_known
+    write_json(tmp_path / "cameras.json", cameras(metric_scale="gone"))
+    clip = folder.read_folder(tmp_path)
+    assert (clip.metric_scale, clip.scale_known) == (1.0, False)
+    assert not clip.truth.scale_known
+
+
+def test_features_of_another_length_name_their_file_and_the_first(tmp_path):
+    """The first frame that has some sets the length, whichever is read first."""
+    write_folder(tmp_path)
+    first, second, third = (tmp_path / "features" / f"{name}.npz" for name in NAMES)
+    first.unlink()
+    np.savez(third, ids=np.array([5]), values=np.ones((1, 16)))
+    clip = folder.read_folder(tmp_path)
+    with pytest.raises(FrameError, match=r"features of 16 numbers; .*have 4") as told:
+        clip.features[2]
+    assert str(third) in str(told.value) and str(second) in str(told.value)
+    assert clip.features[0] is None and clip.features[1].values.shape == (2, 4)
+    assert any("features: nothing for 1 frames (frame_0001)" in n for n in clip.notes)
+
+
+def test_a_truncated_first_file_of_features_does_not_set_their_length(tmp_path):
+    write_folder(tmp_path)
+    path = tmp_path / "features" / f"{NAMES[0]}.npz"
+    path.write_bytes(path.read_bytes()[:60])
+    clip = folder.read_folder(tmp_path)
+    with pytest.raises(FrameError, match=NAMES[0]):
+        clip.features[0]
+    assert clip.features[2].values.shape == (2, 4)

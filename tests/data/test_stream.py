@@ -122,3 +122,22 @@ def test_memory_does_not_grow_with_the_length_of_the_clip():
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert count == 5000 and peak < 12e6
+
+
+def test_a_frame_keeps_what_can_be_read_where_the_rest_is_not_needed():
+    clip = make_clip(3, bad=(1,))
+    clip = clip.replace(depth=clip.frames)
+    layers = ["labels", "frames", "depth"]
+    rows = list(stream.host_frames(clip, layers, needed=["labels"]))
+    assert [sorted(row.layers) for row in rows] == [
+        ["depth", "frames", "labels"],
+        ["labels"],
+        ["depth", "frames", "labels"],
+    ]
+    assert [row.skipped for row in rows] == [
+        None,
+        (1, "read in part, without frames and depth: frame 1 is broken"),
+        None,
+    ]
+    rows = list(stream.host_frames(clip, layers, needed=["depth"]))
+    assert rows[1].skipped == (1, "frame 1 is broken") and not rows[1].layers

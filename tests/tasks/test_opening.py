@@ -191,11 +191,11 @@ def test_depth_with_nothing_to_align_it_to_is_told():
 
 
 def test_numbers_in_metres_do_not_depend_on_the_units_of_the_world(tmp_path):
-    """The world of the smoke test, and the same twenty times as large."""
+    """A world in which things are out of view, and the same twenty times as large."""
     config = load(
         "smoke",
         world__faults="none",
-        assoc__mode="online",
+        world__num_frames=60,
         eval__depth=False,
     )
     clip = clips.make(config)["world-0"]()
@@ -214,6 +214,7 @@ def test_numbers_in_metres_do_not_depend_on_the_units_of_the_world(tmp_path):
     assert len(at) > 40 and np.isfinite(at).mean() > 0.9
     np.testing.assert_allclose(at_large, at, atol=5e-3)
     assert scores["geometry"]["lift_center_median"] < 0.1
+    assert scores["names"]["after"]["PCL_R0.3"] > 0.9
     for group, numbers in leaves(scores):
         other = dict(leaves(scores_large))[group]
         assert other == pytest.approx(numbers, rel=1e-2, abs=2e-3, nan_ok=True), group
