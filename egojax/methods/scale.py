@@ -1,5 +1,7 @@
 """Metres per world unit, from depth in metres."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from egojax.data.stream import host_frames
@@ -9,6 +11,14 @@ from egojax.ops import depth as depth_ops
 from egojax.types import Clip
 
 NUM_FRAMES = 32  # That are looked at; the median of more is hardly another one.
+
+
+class MetricScale(NamedTuple):
+    """Metres per world unit, and what most frames lie between."""
+
+    value: float
+    low: float  # The 10th percentile of the frames.
+    high: float  # The 90th.
 
 
 def frame_scales(
@@ -46,6 +56,11 @@ def frame_scales(
 
 def metric_scale(
     clip: Clip, settings: ObserveSettings, static_depth: StaticDepth | None
-) -> float:
+) -> MetricScale:
     """Metres per world unit; NaN if no frame tells. See `frame_scales`."""
-    return depth_ops.metric_scale(frame_scales(clip, settings, static_depth))
+    scales = frame_scales(clip, settings, static_depth)
+    value = depth_ops.metric_scale(scales)
+    if np.isnan(value):
+        return MetricScale(value, value, value)
+    low, high = np.percentile(1.0 / scales[scales > 0], [10, 90])
+    return MetricScale(value, float(low), float(high))

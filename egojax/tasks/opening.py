@@ -163,7 +163,7 @@ def _scale_of(config: Any, clip: Clip) -> tuple[float, list[str]]:
         return config.data.metric_scale, []
     if clip.scale_known or clip.camera is None:
         return clip.metric_scale, []
-    found = math.nan
+    found = None
     if config.depth.space == "depth" and _aligns(config, clip) and _has_scene(clip):
         found = scale.metric_scale(
             clip,
@@ -172,12 +172,13 @@ def _scale_of(config: Any, clip: Clip) -> tuple[float, list[str]]:
             ),
             observing.static_renderer(clip, config.depth.renderer, config.depth.cull),
         )
-    if math.isnan(found):
+    if found is None or math.isnan(found.value):
         return clip.metric_scale, [
             "nothing says the scale: one world unit counts as a metre; "
             "config.data.metric_scale sets it"
         ]
-    return found, [
-        f"one world unit is {found:.4g} m, by depth that is taken to be in metres; "
+    return found.value, [
+        f"one world unit is {found.value:.4g} m, by depth that is taken to be in "
+        f"metres (most frames say {found.low:.4g} to {found.high:.4g}); "
         "config.data.metric_scale sets it"
     ]

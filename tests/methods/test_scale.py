@@ -39,7 +39,10 @@ def test_the_scale_is_the_median_of_the_inverse_slopes_of_the_frames():
     np.testing.assert_allclose(
         scale.frame_scales(clip, SETTINGS, None), [20, 10, np.nan, 40], rtol=1e-4
     )
-    assert scale.metric_scale(clip, SETTINGS, None) == pytest.approx(0.05, rel=1e-4)
+    value, low, high = scale.metric_scale(clip, SETTINGS, None)
+    assert value == pytest.approx(0.05, rel=1e-4)
+    expected = np.percentile([0.025, 0.05, 0.1], [10, 90])
+    np.testing.assert_allclose([low, high], expected, rtol=1e-4)
 
 
 def test_a_long_clip_is_looked_at_in_some_frames_of_all_its_length():
@@ -48,5 +51,5 @@ def test_a_long_clip_is_looked_at_in_some_frames_of_all_its_length():
 
 
 def test_a_clip_that_tells_nothing_has_no_scale():
-    assert np.isnan(scale.metric_scale(clip_of([np.nan, np.nan]), SETTINGS, None))
-    assert np.isnan(scale.metric_scale(clip_of([0.0]), SETTINGS, None))
+    for slopes in ([np.nan, np.nan], [0.0], [-2.0]):
+        assert np.isnan(scale.metric_scale(clip_of(slopes), SETTINGS, None)).all()
