@@ -159,6 +159,18 @@ def test_depth_in_metres_gives_the_scale_where_nothing_else_does():
     assert note.startswith("one world unit is 0.05 m, by depth that is taken to be in")
 
 
+def test_points_of_the_scene_serve_where_there_is_no_mesh():
+    """On the rays of the camera, 20 units for each metre of depth."""
+    row, column = np.mgrid[1 : SIZE[0] : 3, 1 : SIZE[1] : 3].reshape(2, -1)
+    ray = np.stack(
+        [(column + 0.5 - 20) / 30, (row + 0.5 - 15) / 30, np.ones(len(row))], 1
+    )
+    points = ray * 20.0 * RAMP[row, column][:, None]
+    number, (note,) = settle(posed(static_depth=None, points=points))
+    assert number == pytest.approx(0.05, rel=1e-3)
+    assert note.startswith("one world unit is 0.05 m")
+
+
 def test_what_the_data_says_goes_before_depth_and_the_config_before_both():
     known = posed(metric_scale=0.7, scale_known=True)
     assert settle(known) == (0.7, [])
