@@ -31,9 +31,7 @@ class Stage(NamedTuple):
     # Fields of the config, with their values, of which neither the clip nor an earlier
     # stage depends: where one changes, this stage runs again, with those after it.
     reads: Mapping[str, Any] = MappingProxyType({})
-    files: tuple[
-        str, ...
-    ] = ()  # Of `reads`: fields that name a file; its content counts.
+    files: tuple[str, ...] = ()  # Of `reads`: fields that name files; content counts.
     needs: tuple[str, ...] = ()  # Of the clip's folder: what earlier stages write.
     writes: tuple[str, ...] = ()  # In the clip's folder; gone before it runs again.
 

@@ -68,7 +68,7 @@ def make(
     *,
     wanted: Collection[str],
     request: str | None = None,
-    call: str = "",
+    hint: str = "",
 ) -> Plan:
     """Plans one call.
 
@@ -79,7 +79,7 @@ def make(
       wanted: Names of the stages that may run.
       request: Set if they are to run again even if they are done; stages that have run
         for the same request, before it was interrupted, are not run twice.
-      call: What keeps other stages from running, as typed.
+      hint: What to type so that other stages run too, if they are not all wanted.
 
     Raises:
       UsageError: a stage needs files of another one that is not wanted.
@@ -101,17 +101,19 @@ def make(
             or bool(renewed.intersection(stage.needs))
             or (todo and bool(change))
         )
-        if todo and (again or not is_finished(entry)):
-            _check_needs(stage, stages, folder, made, gone, call)
+        runs = todo and (again or not is_finished(entry))
+        if runs or (todo and gone.keys() & set(stage.needs)):
+            _check_needs(stage, stages, folder, made, gone, hint)
+        if runs:
             run.append(stage)
             made.update(stage.writes)
             renewed.update(stage.writes)
             why = why or change
         elif again:
             renewed.update(stage.writes)
-            gone |= dict.fromkeys(stage.writes, "made anew")
+            gone |= {name: f"{name} is out of date by then" for name in stage.writes}
         elif change:
-            gone |= dict.fromkeys(stage.writes, f"of another config: {change}")
+            gone |= {name: f"{name} is old, {change}" for name in stage.writes}
         if again:
             forget.append(stage)
     return Plan(tuple(run), tuple(forget), why)
@@ -136,17 +138,17 @@ def _check_needs(
     folder: ClipFolder,
     made: Collection[str],
     gone: Mapping[str, str],
-    call: str,
+    hint: str,
 ) -> None:
     for name in stage.needs:
         if name in made or (name not in gone and _is_there(folder.path / name)):
             continue
         writer = next((s.name for s in stages if name in s.writes), "")
-        fault = f"no {name}" if name not in gone else f"{name} is {gone[name]}"
-        hint = f"the same command without {call}" if call else f"--only={writer}"
+        fault = gone.get(name, f"no {name}")
+        hint = hint or f"--only={writer} does that"
         raise UsageError(
             f"{folder.path.name}: {stage.name} cannot run: {fault}; "
-            f"the stage {writer} comes first: {hint}"
+            f"the stage {writer} comes first; {hint}"
         )
 
 

@@ -46,10 +46,14 @@ def run(arguments: Arguments) -> int:
 
 
 def _open(task: Task, arguments: Arguments) -> RunFolder:
-    """The run folder: predict and eval may change what stages read that run again."""
+    """The run folder: predict and eval may change what stages read that run again.
+
+    A run that has learned is bound to the config that it has learned with.
+    """
     read = plan.inputs(task.stages)
     files = {n: read[s.name][n] for s in task.stages for n in s.files}
-    again = arguments.mode in ("predict", "eval")
+    learned = (arguments.workdir / "checkpoints").is_dir()
+    again = arguments.mode in ("predict", "eval") and not learned
     return RunFolder(
         arguments.workdir,
         arguments.config.to_dict(),
@@ -85,8 +89,8 @@ def _run_clips(
     """Runs what there is to run; returns what was skipped."""
     read = plan.inputs(task.stages)
     wanted = arguments.only or task.runs or [stage.name for stage in task.stages]
-    limits = [f"--only={','.join(arguments.only)}"] if arguments.only else []
-    limits += [f"--mode={arguments.mode}"] if task.runs else []
+    hint = "name it in --only as well, or leave --only away" if arguments.only else ""
+    hint = f"leave --mode={arguments.mode} away" if task.runs else hint
 
     def plan_of(name: str, request: str | None) -> Plan:
         return plan.make(
@@ -95,7 +99,7 @@ def _run_clips(
             read,
             wanted=wanted,
             request=request,
-            call=" and ".join(limits),
+            hint=hint,
         )
 
     lacking = _lacking(

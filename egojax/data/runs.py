@@ -54,7 +54,7 @@ class ClipFolder:
         path = self.path / "done.json"
         if not path.exists():
             return {}
-        hint = f"remove {path}, and its stages run again"
+        hint = "remove this file, and the stages run again"
         try:
             found = arrays.read_json(path)
         except UsageError as err:

@@ -73,10 +73,12 @@ def make(config: Any, mode: str, folder: pathlib.Path) -> Task:
     settings.check(config, CHOICES, LEAST)
     assoc_config.check(config.assoc)
     learned = {}
+    weights = folder / tracking_learning.WEIGHTS
     if mode == "train":
         learned = tracking_learning.learn(config, folder)
+    if mode == "train" or (mode in ("predict", "eval") and weights.is_file()):
         config = config.copy_and_resolve_references()
-        config.assoc.weights = str(folder / tracking_learning.WEIGHTS)
+        config.assoc.weights = str(weights)
         # What was set by hand is where the learning starts, not where it ends.
         for name in assoc_config.FIELDS:
             config.assoc[name] = None

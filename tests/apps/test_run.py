@@ -3,6 +3,8 @@
 import json
 import os
 import pathlib
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +15,7 @@ import pytest
 
 from egojax.apps import cli
 from egojax.apps.run import shard_of
+from egojax.data import results
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SMOKE = [
@@ -114,6 +117,181 @@ def test_only_runs_the_stages_it_names(finished, capsys):
     assert "there are observe, track" in capsys.readouterr().err
 
 
+@pytest.fixture
+def run(finished, tmp_path) -> pathlib.Path:
+    """A finished run to spoil."""
+    return shutil.copytree(finished, tmp_path / "run")
+
+
+def clip_of(workdir: pathlib.Path) -> pathlib.Path:
+    return workdir / "clips" / "world-0"
+
+
+def stages_in(out: str) -> list[str]:
+    return re.findall(r"world-0: (\w+) done in", out)
+
+
+def test_an_unfinished_run_is_not_continued_with_another_config(run, capsys):
+    """As after kill -9 in the first stage: chunks are there, done.json is not."""
+    for path in [p for p in clip_of(run).iterdir() if p.name != "observations"]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert launch(run, "--config.segments.min_pixels=41") == 2
+    assert "segments.min_pixels: there 40, here 41" in capsys.readouterr().err
+
+
+def test_stages_that_run_again_leave_nothing_old(run, finished):
+    labels = sorted((clip_of(run) / "labels").iterdir())
+    labels[0].write_bytes(labels[1].read_bytes())
+    (clip_of(run) / "labels" / "stale.png").write_bytes(b"x")
+    labels[2].unlink()
+    assert launch(run, "--only=track,labels,score,show") == 0
+    for path in sorted((clip_of(finished) / "labels").iterdir()):
+        again = clip_of(run) / "labels" / path.name
+        assert again.read_bytes() == path.read_bytes(), path.name
+    assert len(list((clip_of(run) / "labels").iterdir())) == 12
+    assert_same_results(run, finished)
+
+
+def test_a_truncated_chunk_is_told_and_made_again(run, finished, capsys):
+    chunk = clip_of(run) / "observations" / "000000.npz"
+    chunk.write_bytes(chunk.read_bytes()[:100])
+    assert launch(run, "--only=track,labels,score,show") == 2
+    assert "--only=observe makes the observations again" in capsys.readouterr().err
+    assert launch(run, "--only=observe") == 0
+    assert stages_in(capsys.readouterr().out) == ["observe"]
+    assert not (clip_of(run) / "tracks.npz").exists()  # It was made of the old ones.
+    assert launch(run) == 0
+    assert_same_results(run, finished)
+
+
+def test_an_interrupted_stage_goes_on_behind_its_last_file(run, finished):
+    done = json.loads((clip_of(run) / "done.json").read_text())
+    del done["labels"]
+    (clip_of(run) / "done.json").write_text(json.dumps(done))
+    first, *others = sorted((clip_of(run) / "labels").iterdir())
+    first.unlink()
+    before = {path: path.stat().st_mtime_ns for path in others}
+    assert launch(run) == 0
+    assert {path: path.stat().st_mtime_ns for path in others} == before
+    assert (
+        first.read_bytes() == (clip_of(finished) / "labels" / first.name).read_bytes()
+    )
+
+
+def test_an_interrupted_call_for_stages_goes_on(run, finished, monkeypatch, capsys):
+    def interrupted(*given):
+        raise KeyboardInterrupt
+
+    words = "--only=observe,track,labels,score,show"
+    with monkeypatch.context() as patch:
+        patch.setattr(results, "write_table", interrupted)
+        assert launch(run, words) == 130
+    assert stages_in(capsys.readouterr().out) == ["observe"]
+    assert launch(run, words) == 0
+    assert stages_in(capsys.readouterr().out) == ["track", "labels", "score", "show"]
+    assert_same_results(run, finished)
+    assert launch(run, words) == 0
+    assert len(stages_in(capsys.readouterr().out)) == 5
+
+
+def test_what_later_stages_read_may_change_without_observing_again(run, capsys):
+    assert launch(run, "--config.assoc.alpha=5.0") == 0
+    out = capsys.readouterr().out
+    assert "assoc.alpha is 5.0, was None: track, labels, score, show run again" in out
+    assert stages_in(out) == ["track", "labels", "score", "show"]
+    about = json.loads((run / "config.json").read_text())
+    assert about["config"]["assoc"]["alpha"] == 5.0
+    assert launch(run, "--config.assoc.alpha=5.0", "--config.eval.depth=False") == 0
+    assert stages_in(capsys.readouterr().out) == ["score", "show"]
+    assert launch(run, "--config.assoc.alpha=5.0", "--only=score") == 0
+    assert launch(run, "--mode=eval") == 2
+    assert "alpha is None, was 5.0; the stage track" in capsys.readouterr().err
+    assert launch(run, "--config.assoc.alpha=5.0", "--config.depth.cull=True") == 2
+    assert "differs first in depth.cull" in capsys.readouterr().err
+
+
+def test_an_edited_file_of_constraints_is_another_one(run, tmp_path, capsys):
+    table = results_of(run)
+    longest = np.bincount(table["track_id"][table["track_id"] > 0]).argmax()
+    at = np.flatnonzero(table["track_id"] == longest)[[0, -1]]
+    ends = [[int(table["frame_idx"][n]), int(table["segment_id"][n])] for n in at]
+    links = tmp_path / "links.json"
+    links.write_text("[]")
+    words = [f"--config.assoc.cannot_link={links}"]
+    assert launch(run, *words) == 0
+    links.write_text(json.dumps([[ends[0], [3, 9999]]]))
+    assert launch(run, *words) == 2
+    assert "2D id 9999: no such observation" in capsys.readouterr().err
+    links.write_text("[[[0")
+    assert launch(run, *words) == 2
+    assert "no JSON" in capsys.readouterr().err
+    links.write_text(json.dumps([ends]))
+    assert launch(run, *words) == 0
+    out = capsys.readouterr().out
+    assert stages_in(out) == ["track", "labels", "score", "show"]
+    first, last = results_of(run)["track_id"][at]
+    assert first != last
+    assert launch(run, *words) == 0
+    assert "nothing to do" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("field", ["must_link", "cannot_link", "weights"])
+def test_a_wrong_file_of_the_association_costs_nothing(field, tmp_path, capsys):
+    (tmp_path / "bad").write_text("{}")
+    for name in ("bad", "missing"):
+        word = f"--config.assoc.{field}={tmp_path / name}"
+        assert launch(tmp_path / "run", word) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert f"config.assoc.{field}: {tmp_path / name}: " in line
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("--only=track", "no observations; the stage observe comes first; name it in"),
+        (
+            "--only=show",
+            "no tracks.npz; the stage track comes first; name it in --only",
+        ),
+        ("--mode=eval", "the stage observe comes first; leave --mode=eval away"),
+    ],
+)
+def test_a_later_stage_on_a_new_folder_says_what_comes_first(
+    word, told, tmp_path, capsys
+):
+    assert launch(tmp_path / "run", word) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert told in line
+
+
+def test_observations_that_end_early_are_not_tracked(run, capsys):
+    assert launch(run, "--config.read.chunk=4", "--only=observe") == 0
+    (clip_of(run) / "observations" / "000008.npz").unlink()
+    assert launch(run) == 2
+    assert "frames 0 to 7, but the clip has 12" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["done.json", "config.json"])
+@pytest.mark.parametrize("text", ["[]", '["a"]', "[1]", ""])
+def test_a_damaged_run_folder_is_told(name, text, run, capsys):
+    path = run / name if name == "config.json" else clip_of(run) / name
+    path.write_text(text)
+    assert launch(run) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert str(path) in line
+
+
+def test_a_folder_that_cannot_be_written_is_told(run, tmp_path, capsys):
+    (tmp_path / "file").write_text("x")
+    assert launch(tmp_path / "file" / "run") == 2
+    assert "cannot be made: Not a directory" in capsys.readouterr().err
+    (run / "log.jsonl").unlink()
+    (run / "log.jsonl").symlink_to("/dev/full")
+    assert launch(run, "--only=score") == 2
+    assert "log.jsonl: cannot be written: No space" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("moment", [1, 2, 3])
 def test_killed_at_some_moment_equals_never_killed(moment, finished, tmp_path):
     """kill -9 once so many files are there, then the same command again."""
@@ -161,6 +339,11 @@ def test_shards_are_the_published_chunks():
     for count in range(1, 12):
         parts = [shard_of("abcdefg", i, count) for i in range(count)]
         assert [x for part in parts for x in part] == list("abcdefg")
+
+
+def test_a_shard_without_clips_says_so(tmp_path, capsys):
+    assert launch(tmp_path / "run", "--shard=1/3") == 0
+    assert "--shard=1/3: no clip in this shard, of 1" in capsys.readouterr().out
 
 
 def test_shards_together_equal_one_run(tmp_path):

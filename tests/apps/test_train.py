@@ -62,6 +62,18 @@ def test_the_same_command_again_trains_no_step(trained, capsys):
     assert "nothing to do" in out
 
 
+def test_a_run_that_has_learned_goes_on_with_what_it_learned(trained, capsys):
+    before = tracks_of(trained)
+    clips = "--config.data.clips=0-1"
+    assert launch(trained, clips) == 0
+    assert "nothing to do" in capsys.readouterr().out
+    assert launch(trained, clips, "--only=track,labels,score,show") == 0
+    for name, column in tracks_of(trained).items():
+        np.testing.assert_array_equal(column, before[name], err_msg=name)
+    assert launch(trained, clips, "--config.assoc.alpha=5.0") == 2
+    assert "differs first in assoc.alpha" in capsys.readouterr().err
+
+
 def test_learned_weights_can_be_learned_on(trained, tmp_path):
     weights = f"--config.assoc.weights={trained / 'weights.npz'}"
     more = tmp_path / "more"
