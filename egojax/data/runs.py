@@ -116,7 +116,7 @@ def _remove(path: pathlib.Path) -> None:
     try:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
-        else:
+        elif os.path.lexists(path):  # Read-only disks refuse even what is not there.
             path.unlink(missing_ok=True)
     except OSError as err:
         raise UsageError(f"{path}: cannot be removed: {err.strerror}") from None
