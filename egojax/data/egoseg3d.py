@@ -204,13 +204,13 @@ def _with_cameras(root: pathlib.Path, clip: Clip) -> Clip:
 
 def _with_scale(path: pathlib.Path, clip: Clip) -> Clip:
     if not path.is_file():
-        note = f"no scale: {path} is not there; one world unit counts as a metre"
-        return clip.replace(notes=(*clip.notes, note))
+        note = f"no scale: {path} is not there"
+        return clip.replace(notes=(*clip.notes, note), scale_known=False)
     data = arrays.read_json(path)
     table = data.get("rescale_scores") if isinstance(data, dict) else None
     if not isinstance(table, dict) or clip.name not in table:
         note = f"no scale: {path} has no rescale_scores.{clip.name}"
-        return clip.replace(notes=(*clip.notes, note))
+        return clip.replace(notes=(*clip.notes, note), scale_known=False)
     scale = table[clip.name]
     if not is_number(scale) or not 0 < scale < float("inf"):
         raise UsageError(f"{path}: rescale_scores.{clip.name}: expected a number > 0")

@@ -40,7 +40,6 @@ class ObserveSettings:
 
 
 StaticDepth = Callable[[Camera], np.ndarray]
-settle_alignment = depth_ops.settle
 SEGMENTS = ("labels", "boxes")  # Layers without which a frame has nothing to track.
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from egojax.data import observations
 from egojax.data.observations import ObservationChunk
 from egojax.methods import association, lifting, observing
-from egojax.ops.depth import apply_alignment
+from egojax.ops.depth import apply_alignment, settle
 from egojax.ops.lens import LENSES
 from egojax.types import Camera, Clip, TrackTable
 
@@ -36,7 +36,7 @@ def locate(clip: Clip, observed: ObservationChunk, depth: Any) -> np.ndarray:
     """World locations of all observations, metres, float32 (M, 3)."""
     rows, frames = observed.segments, observed.frames
     at = rows["frame_idx"] - observed.start
-    aligned = observing.settle_alignment(frames["scale"], frames["shift"], depth.smooth)
+    aligned = settle(frames["scale"], frames["shift"], depth.smooth)
     # A value of its own for every row: maps of one pixel.
     raw = rows["raw_depth"][:, None, None]
     fit = np.float32(aligned.scale[at]), np.float32(aligned.shift[at])

@@ -20,7 +20,7 @@ from egojax.methods.lifting import Selection
 from egojax.methods.observing import ObserveSettings
 from egojax.metrics import combine_sequences, format_table
 from egojax.metrics.schema import mean_of_results, to_json
-from egojax.ops.depth import Space
+from egojax.ops.depth import Space, settle
 from egojax.task import Progress, Stage, Task
 from egojax.tasks import assoc_config, clips, observed, settings, tracking_learning
 from egojax.types import Clip, SkippedFrame, Source, TrackTable
@@ -289,9 +289,7 @@ def score_ids(
 def _depth_scores(
     config: Any, clip: Clip, frames: dict[str, np.ndarray]
 ) -> dict[str, float]:
-    fit = observing.settle_alignment(
-        frames["scale"], frames["shift"], config.depth.smooth
-    )
+    fit = settle(frames["scale"], frames["shift"], config.depth.smooth)
     found = evaluation.depth_errors(clip, fit.scale, fit.shift, config.depth.space)
     if config.data.corrupt_depth.scale and np.isfinite(frames["scale"]).any():
         true = config.data.corrupt_depth.scale

@@ -250,6 +250,15 @@ def test_cameras_of_another_size_are_told(tmp_path, clip):
         egoseg3d.read_clip(tmp_path, "P01_01")
 
 
+def test_without_a_scale_none_is_claimed(tmp_path, clip):
+    egoseg3d.write_clip(tmp_path, clip)
+    assert egoseg3d.read_clip(tmp_path, "P01_01").scale_known
+    (tmp_path / "meta.json").unlink()
+    found = egoseg3d.read_clip(tmp_path, "P01_01")
+    assert (found.metric_scale, found.scale_known) == (1.0, False)
+    assert egoseg3d.read_clip(tmp_path, "P01_01", use_rescale=False).scale_known
+
+
 @pytest.mark.parametrize("scale", [0, -1, "1", True, None, float("nan"), []])
 def test_a_scale_that_is_none_is_told(tmp_path, clip, scale):
     egoseg3d.write_clip(tmp_path, clip)
