@@ -50,7 +50,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         # True depth made monocular, scale * d + shift being the truth; 0 = left alone.
         corrupt_depth=dict(scale=0.0, shift=0.0, error=0.0),
         stream="",  # Camera stream of Aria recordings; "" = the colour camera.
-        metric_scale=placeholder(float),  # Metres per world unit, if the data are wrong.
+        metric_scale=placeholder(float),  # Metres per world unit.
         fps=placeholder(float),  # Of a folder of images; a video file has its own.
     )
     config.world = dict(
