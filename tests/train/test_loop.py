@@ -166,7 +166,15 @@ def test_a_finished_run_does_nothing_again(straight):
     assert numbers(folder) == before
 
 
-def test_a_second_signal_acts_as_usual():
+@pytest.fixture
+def interrupts():
+    """The usual handler, also where the tests run with the signal ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_second_signal_acts_as_usual(interrupts):
     with pytest.raises(KeyboardInterrupt), loop.stop_signals() as stop:
         os.kill(os.getpid(), signal.SIGINT)
         assert stop.is_set()
