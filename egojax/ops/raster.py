@@ -114,11 +114,13 @@ def planes_at(
     """
     corners = corners_of(points, faces, jnp.maximum(face_idx, 0))
     inv_z, parts = at_directions(forms_over_z(corners), x, y)
-    total = sum(parts[1:], parts[0])
-    is_ahead = (face_idx >= 0) & (inv_z > 0) & (total > 0)
+    # Depth does not look at the weights, so that they cost nothing where it is alone.
+    is_ahead = (face_idx >= 0) & (inv_z > 0)
     depth = jnp.where(is_ahead, 1.0 / jnp.where(is_ahead, inv_z, 1.0), jnp.inf)
-    weights = jnp.stack(parts, -1) / jnp.where(is_ahead, total, 1.0)[..., None]
-    return depth, jnp.where(is_ahead[..., None], weights, 0.0)
+    total = sum(parts[1:], parts[0])
+    is_solid = is_ahead & (total > 0)
+    weights = jnp.stack(parts, -1) / jnp.where(is_solid, total, 1.0)[..., None]
+    return depth, jnp.where(is_solid[..., None], weights, 0.0)
 
 
 class Plan(NamedTuple):
