@@ -29,7 +29,7 @@ import numpy as np
 from egojax.data import arrays, colmap, epic, images, ply, segmaps, visor
 from egojax.data.egoseg3d_writing import video_folder
 from egojax.data.egoseg3d_writing import write_clip as write_clip
-from egojax.data.folder import match_frames
+from egojax.data.frame_tables import match_frames
 from egojax.data.segmaps import write_tracks as write_tracks
 from egojax.data.values import is_number
 from egojax.errors import FrameError, UsageError

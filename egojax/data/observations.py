@@ -15,8 +15,8 @@ from egojax.data import arrays
 from egojax.errors import UsageError
 from egojax.types import SkippedFrame
 
-# Columns with a row for each segment, and with a row for each frame.
 AGAIN = "--only=observe makes the observations again"
+# Columns with a row for each segment, and with a row for each frame.
 SEGMENT_COLUMNS = {
     "frame_idx": np.int32,
     "segment_id": np.int64,

@@ -269,19 +269,16 @@ def static_renderer(
     vertices, faces = jnp.asarray(scene.vertices), jnp.asarray(scene.faces)
 
     def render(camera: Camera) -> np.ndarray:
-        straight = _without_lens(camera)
+        straight = without_lens(camera)
         depth = mesh.render_depth(vertices, faces, straight, cull=cull)
         return through_lens(np.asarray(depth), camera)
 
     return render
 
 
-def _without_lens(camera: Camera) -> Camera:
-    return Camera(
-        intrinsics=jnp.asarray(camera.intrinsics, jnp.float32),
-        w2c=jnp.asarray(camera.w2c, jnp.float32),
-        size_hw=camera.size_hw,
-    )
+def without_lens(camera: Camera) -> Camera:
+    """The pinhole camera with the same intrinsics and pose."""
+    return dataclasses.replace(camera, lens="pinhole", distortion=None)
 
 
 def through_lens(depth: np.ndarray, camera: Camera) -> np.ndarray:

@@ -1,6 +1,5 @@
 """Which clips a config names, and how each is opened."""
 
-import dataclasses
 import functools
 import itertools
 import pathlib
@@ -15,8 +14,9 @@ from egojax.data import aria, egoseg3d, epic, folder, hot3d, world
 from egojax.data.world import benchmark, imperfect
 from egojax.data.world.faults import Imperfections
 from egojax.errors import UsageError
+from egojax.methods import observing
 from egojax.tasks import opening
-from egojax.types import Camera, Clip
+from egojax.types import Clip
 
 Openers = Mapping[str, Callable[[], Clip]]
 LEAST_SIDE = 16  # Pixels of the world's images; below, nothing is to be seen in them.
@@ -63,7 +63,11 @@ def _open(config: Any, name: str, opener: Callable[[], Clip]) -> Clip:
     """Opens a clip and cuts it: every n-th frame, at most so many, so often."""
     clip = _corrupted(opener().replace(name=name), config)
     if not config.depth.use_lens and clip.camera is not None:
-        clip = clip.replace(camera=clip.camera.map(_without_lens))
+        clip = clip.replace(
+            camera=clip.camera.map(
+                lambda camera: camera and observing.without_lens(camera)
+            )
+        )
     if not clip.num_frames:
         raise UsageError(f"{name}: no frames")
     stride, count = config.data.stride, config.data.max_frames
@@ -72,12 +76,6 @@ def _open(config: Any, name: str, opener: Callable[[], Clip]) -> Clip:
     if frames != list(range(clip.num_frames)):
         clip = clip.select(frames).replace(fps=clip.fps / stride)
     return opening.settled(config, clip)
-
-
-def _without_lens(camera: Camera | None) -> Camera | None:
-    if camera is None:
-        return None
-    return dataclasses.replace(camera, lens="pinhole", distortion=None)
 
 
 def _corrupted(clip: Clip, config: Any) -> Clip:
