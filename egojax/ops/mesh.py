@@ -5,7 +5,7 @@ triangles become pixels is in `ops.raster`.
 """
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -60,13 +60,9 @@ def rasterize(
       keeps 24 bits of depth, and always culls.
     """
     _check_camera(camera)
-    points = _camera_points(vertices, camera)
     if not len(faces):
         return _nothing(camera.size_hw)
-    fixed, intrinsics, clip = lax.stop_gradient(
-        (points, jnp.asarray(camera.intrinsics), (near, far))
-    )
-    plan = raster.make_plan(fixed, faces, intrinsics, clip, cull, camera.size_hw)
+    points, plan = _plan(vertices, faces, camera, (near, far), cull)
     (face_idx,) = raster.nearest_faces(plan, jnp.zeros_like, 1, camera.size_hw)
     seen = raster.planes_at(points, faces, face_idx, *_directions(camera))
     return Hits(face_idx, *seen)
@@ -83,8 +79,36 @@ def render_depth(
     far: float | Float[Array, ""] = FAR,
     cull: bool = False,
 ) -> Float[Array, "H W"]:
-    """The depth at every pixel, +inf where there is no face; see `rasterize`."""
-    return rasterize(vertices, faces, camera, near=near, far=far, cull=cull).depth
+    """The depth at every pixel, +inf where there is no face.
+
+    Arguments, errors and derivatives are those of `rasterize`, which takes twice as
+    long to name the faces too; of faces that meet at a pixel, this takes the nearest
+    depth, where `rasterize` counts 1e-6 of it as the same.
+    """
+    _check_camera(camera)
+    if not len(faces):
+        return _nothing(camera.size_hw).depth
+    points, plan = _plan(vertices, faces, camera, (near, far), cull)
+    return _nearest_depth(points, *_directions(camera), plan)
+
+
+@jax.custom_jvp
+def _nearest_depth(points: raster.Vec, x: Array, y: Array, plan: raster.Plan) -> Array:
+    """One pass where nobody asks for a derivative, which needs the faces."""
+    return raster.nearest_depth(plan, (y.shape[0], x.shape[1]))
+
+
+@_nearest_depth.defjvp
+def _nearest_depth_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    points, x, y, plan = primals
+    (face_idx,) = raster.nearest_faces(
+        plan, jnp.zeros_like, 1, (y.shape[0], x.shape[1])
+    )
+
+    def depth(points: raster.Vec, x: Array, y: Array) -> Array:
+        return raster.planes_at(points, plan.faces, face_idx, x, y)[0]
+
+    return jax.jvp(depth, (points, x, y), tangents[:3])
 
 
 @functools.partial(jax.jit, static_argnames=("num_objects", "cull"))
@@ -119,6 +143,18 @@ def coverage(
         return jnp.clip(face_object[face], 0, num_objects - 1)
 
     return raster.covered(plan, owner, num_objects, camera.size_hw)
+
+
+def _plan(
+    vertices: Array, faces: Array, camera: Camera, clip: tuple[Any, Any], cull: bool
+) -> tuple[raster.Vec, raster.Plan]:
+    """The vertices in camera axes, and what it takes to draw them."""
+    points = _camera_points(vertices, camera)
+    fixed, intrinsics, clip = lax.stop_gradient(
+        (points, jnp.asarray(camera.intrinsics), clip)
+    )
+    size_hw = camera.size_hw
+    return points, raster.make_plan(fixed, faces, intrinsics, clip, cull, size_hw)
 
 
 def _nothing(size_hw: tuple[int, int]) -> Hits:

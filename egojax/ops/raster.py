@@ -247,6 +247,18 @@ def nearest_faces(
     return jnp.where(rank > 0, num - rank, -1)
 
 
+def nearest_depth(plan: Plan, size_hw: tuple[int, int]) -> Float[Array, "H W"]:
+    """The least depth at every pixel, +inf where no face is; one pass."""
+
+    def bits(face: Array, pixel: Array, inv_z: Array) -> Array:
+        return lax.bitcast_convert_type(inv_z, jnp.int32)
+
+    canvas = jnp.zeros((1, *size_hw), jnp.int32)
+    greatest = draw(plan, bits, jnp.zeros_like, canvas)[0]
+    inv_z = lax.bitcast_convert_type(greatest, jnp.float32)
+    return jnp.where(inv_z > 0, 1.0 / jnp.where(inv_z > 0, inv_z, 1.0), jnp.inf)
+
+
 def covered(
     plan: Plan, layer: Layer, num_layers: int, size_hw: tuple[int, int]
 ) -> Bool[Array, "L H W"]:

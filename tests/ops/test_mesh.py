@@ -208,10 +208,35 @@ def test_depth_gradients_equal_finite_differences():
                 np.testing.assert_allclose(grad[at], slope, rtol=2e-2, atol=2e-2)
 
 
+@pytest.mark.parametrize("cull", [False, True])
+def test_depth_alone_is_the_depth_of_the_faces_named(cull):
+    vertices, faces = random_scene(4)
+    camera = make_camera(40.0, (30.0, 21.0), (48, 64))
+
+    def alone(v, c):
+        return mesh.render_depth(v, faces, c, cull=cull)
+
+    def named(v, c):
+        return mesh.rasterize(v, faces, c, cull=cull).depth
+
+    np.testing.assert_allclose(
+        alone(vertices, camera), named(vertices, camera), rtol=2e-6
+    )
+    slopes = [
+        jax.grad(lambda *a, f=f: jnp.exp(-f(*a)).sum(), argnums=(0, 1))(
+            vertices, camera.replace(intrinsics=jnp.asarray(camera.intrinsics))
+        )
+        for f in (alone, named)
+    ]
+    assert float(np.abs(slopes[0][0]).max()) > 0.0
+    chex.assert_trees_all_close(*slopes, rtol=1e-5, atol=1e-6)
+
+
 def test_nothing_to_draw_is_a_frame_of_nothing():
     camera = make_camera()
     none = mesh.rasterize(QUAD, np.zeros((0, 3), np.int32), camera)
     assert (np.asarray(none.face_idx) == -1).all() and np.isinf(none.depth).all()
+    assert np.isinf(mesh.render_depth(QUAD, np.zeros((0, 3), np.int32), camera)).all()
     flat = mesh.rasterize(QUAD, np.zeros((3, 3), np.int32), camera)
     assert (np.asarray(flat.face_idx) == -1).all()
     behind = mesh.rasterize(QUAD - np.float32([0, 0, 9]), QUAD_FACES, camera)

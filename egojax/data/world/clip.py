@@ -53,8 +53,8 @@ class Renderer:
         """Flow from frame t to frame t + step; None past the ends of the clip."""
         if not 0 <= t + step < self.world.num_frames:
             return None
-        other = self.view(t + step)
-        return np.asarray(render.flow(self._scene, self.layers(t), other))
+        views = self.view(t), self.view(t + step)
+        return np.asarray(render.flow(self._scene, self.layers(t), *views))
 
     def tracks(self, t: int) -> Tracks:
         """Where the tracked points are in frame t."""
@@ -87,7 +87,9 @@ class Renderer:
                 keys = jax.random.split(root, QUERY_FRAMES)
                 count = NUM_TRACKS // QUERY_FRAMES
                 picked = [
-                    render.pick_points(self._scene, self.layers(int(t)), k, count)
+                    render.pick_points(
+                        self._scene, self.layers(int(t)), self.view(int(t)), k, count
+                    )
                     for t, k in zip(frames, keys, strict=True)
                 ]
                 self._points = jax.tree.map(lambda *x: jnp.concatenate(x), *picked)

@@ -49,7 +49,6 @@ class Layers(NamedTuple):
     masks: Bool[Array, "K H W"]  # Amodal: seen or hidden, within the image.
     actor: Bool[Array, "H W"]
     face: Int[Array, "H W"]  # Nearest face; -1 = none.
-    bary: Float[Array, "H W 3"]  # Of the face's corners, in space (not on the screen).
 
 
 def make_scene(world: World, size_hw: tuple[int, int]) -> Scene:
@@ -104,7 +103,6 @@ def draw(scene: Scene, view: View) -> Layers:
         masks=raster.covered(plan, lambda at: owner[at], num, scene.size_hw),
         actor=body > scene.num_objects + 1,
         face=face,
-        bary=surface(scene, points, view.intrinsics, face, xy)[1],
     )
 
 
@@ -135,6 +133,12 @@ def surface(
     return raster.planes_at(points, scene.faces, face, x, y)
 
 
+def corner_weights(scene: Scene, view: View, layers: Layers) -> Float[Array, "H W 3"]:
+    """Where on its face each pixel's point is: weights of the corners, in space."""
+    points, xy = camera_points(scene, view), pixel_centers(scene.size_hw)
+    return surface(scene, points, view.intrinsics, layers.face, xy)[1]
+
+
 def body_points(
     scene: Scene, face: Int[Array, "*S"], bary: Float[Array, "*S 3"]
 ) -> Float[Array, "*S 3"]:
@@ -157,9 +161,16 @@ def project_points(
 
 
 @jax.jit
-def flow(scene: Scene, layers: Layers, other: View) -> Float[Array, "H W 2"]:
-    """Where each pixel's point is in another frame, minus where it is in this one."""
-    points = body_points(scene, layers.face, layers.bary)
+def flow(
+    scene: Scene, layers: Layers, view: View, other: View
+) -> Float[Array, "H W 2"]:
+    """Where each pixel's point is in another frame, minus where it is in this one.
+
+    Args:
+      layers, view: Of this frame.
+      other: Of the other one.
+    """
+    points = body_points(scene, layers.face, corner_weights(scene, view, layers))
     xy, _ = project_points(scene, other, layers.face, points)
     moved = xy - pixel_centers(scene.size_hw)
     return jnp.where((layers.face >= 0)[..., None], moved, 0.0)
@@ -174,7 +185,9 @@ class Points(NamedTuple):
 
 @functools.partial(jax.jit, static_argnames="count")
 @typed
-def pick_points(scene: Scene, layers: Layers, key: Array, count: int) -> Points:
+def pick_points(
+    scene: Scene, layers: Layers, view: View, key: Array, count: int
+) -> Points:
     """Points of a frame, half of them on what moves or is an object."""
     flat = layers.face.reshape(-1)
     body = jnp.where(flat >= 0, scene.face_body[flat], 0)
@@ -183,7 +196,8 @@ def pick_points(scene: Scene, layers: Layers, key: Array, count: int) -> Points:
     share = jnp.where(flat >= 0, share, 0.0) + 1e-12
     at = jax.random.choice(key, flat.shape[0], (count,), p=share / share.sum())
     face = jnp.maximum(flat[at], 0)
-    return Points(face, body_points(scene, face, layers.bary.reshape(-1, 3)[at]))
+    weights = corner_weights(scene, view, layers).reshape(-1, 3)[at]
+    return Points(face, body_points(scene, face, weights))
 
 
 @jax.jit

@@ -90,12 +90,13 @@ def photograph(
     open_sky = _occlusion(layers, view, surface)
     lit = _shadow(scene, paint, view, surface)
     rgb = _radiance(paint, surface, view, light, open_sky, lit)
-    rgb = _motion_blur(rgb, -0.45 * render.flow(scene, layers, before))
+    rgb = _motion_blur(rgb, -0.45 * render.flow(scene, layers, view, before))
     return _sensor(rgb, key)
 
 
 def _surface(scene: Scene, paint: Paint, layers: Layers, view: View) -> Surface:
-    face, bary = jnp.maximum(layers.face, 0), layers.bary
+    face = jnp.maximum(layers.face, 0)
+    bary = render.corner_weights(scene, view, layers)
     material = paint.face_material[face]
     look = paint.looks[material]
     uv = jnp.einsum("hwij,hwi->hwj", paint.face_uv[face], bary)

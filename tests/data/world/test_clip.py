@@ -234,10 +234,12 @@ def test_every_step_lowers_for_all_devices(world):
     view = clips.Renderer(world, (16, 24)).view(3)
     layers = jax.eval_shape(render.draw, scene, view)
     key, light = jax.random.key(0), jnp.ones(2)
-    points = jax.eval_shape(lambda *a: render.pick_points(*a, 8), scene, layers, key)
+    points = jax.eval_shape(
+        lambda *a: render.pick_points(*a, 8), scene, layers, view, key
+    )
     for step, args in (
         (render.draw, (scene, view)),
-        (render.flow, (scene, layers, view)),
+        (render.flow, (scene, layers, view, view)),
         (render.follow_points, (scene, layers, view, points)),
         (shade.photograph, (scene, paint, layers, view, view, light, key)),
     ):
