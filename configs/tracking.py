@@ -77,6 +77,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         exclude_segments=True,  # Moving things take no part in the alignment.
         smooth=0,  # Frames over which scale and shift are smoothed; 0 = none.
         renderer="jax",  # jax | embree (extra: mesh)
+        points="nearest",  # A clip without a mesh: nearest | surface (alpha shape)
         cull=False,  # Draw only faces turned towards the camera (published).
         use_lens=True,  # Undo the lens; the published code ignores it.
     )
@@ -151,6 +152,7 @@ def _official(config):
     config.depth.space = "official"
     config.depth.exclude_segments = False
     config.depth.use_lens = False
+    config.depth.points = "surface"
     config.depth.cull = True
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from egojax.apps import cli
 from egojax.data import observations, results
-from egojax.methods import association, evaluation, observing
+from egojax.methods import association, evaluation, observing, static_scene
 from egojax.metrics import (
     bootstrap_difference,
     bootstrap_interval,
@@ -77,7 +77,7 @@ def observe(config, clip, kept: pathlib.Path) -> None:
     if first == clip.num_frames:
         return
     settings = tracking.settings_of(config, clip)
-    static = observing.static_renderer(clip, config.depth.renderer)
+    static = static_scene.static_renderer(clip, config.depth.renderer)
     for chunk in observing.observe_clip(clip, settings, static, start=first):
         observations.write_chunk(kept, chunk)
 

@@ -6,12 +6,9 @@ segment its place, depth and looks. A frame that cannot be read is left out and 
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-import cv2
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from egojax.data import observations
@@ -20,9 +17,8 @@ from egojax.data.stream import HostFrame, host_frames, partly
 from egojax.errors import FrameError
 from egojax.methods import appearance, lifting
 from egojax.methods.lifting import FrameObservations, LiftMode, Selection
-from egojax.ops import camera as camera_ops
+from egojax.methods.static_scene import StaticDepth
 from egojax.ops import depth as depth_ops
-from egojax.ops import mesh, surface
 from egojax.types import Camera, Clip, SegmentFeatures, SkippedFrame
 
 
@@ -39,7 +35,6 @@ class ObserveSettings:
     exclude_segments: bool = True
 
 
-StaticDepth = Callable[[Camera], np.ndarray]
 SEGMENTS = ("labels", "boxes")  # Layers without which a frame has nothing to track.
 
 
@@ -240,67 +235,6 @@ def columns(rows: list[tuple[int, FrameObservations]]) -> dict[str, np.ndarray]:
     }
     table["frame_idx"] = np.repeat([t for t, _ in rows], counts).astype(np.int32)
     return table
-
-
-def static_renderer(
-    clip: Clip, renderer: str, cull: bool = False
-) -> StaticDepth | None:
-    """Draws the static scene's depth for a camera, or None if there is no scene.
-
-    Args:
-      clip: With a mesh, or with points of which one is made; a clip that has static
-        depth of its own needs neither.
-      renderer: "jax" or "embree" (extra: mesh).
-      cull: Draw only faces that are turned towards the camera, as published. A mesh
-        that is made from points has no inner side, and is drawn whole.
-
-    Raises:
-      UsageError: the extra is not installed.
-    """
-    if clip.static_depth is not None or clip.camera is None:
-        return None
-    scene = clip.mesh
-    if scene is None and clip.points is not None:
-        scene, cull = surface.mesh_from_points(clip.points), False
-    if scene is None:
-        return None
-    if renderer == "embree":
-        return functools.partial(surface.EmbreeScene(scene).depth, cull=cull)
-    vertices, faces = jnp.asarray(scene.vertices), jnp.asarray(scene.faces)
-
-    def render(camera: Camera) -> np.ndarray:
-        straight = without_lens(camera)
-        depth = mesh.render_depth(vertices, faces, straight, cull=cull)
-        return through_lens(np.asarray(depth), camera)
-
-    return render
-
-
-def without_lens(camera: Camera) -> Camera:
-    """The pinhole camera with the same intrinsics and pose."""
-    return dataclasses.replace(camera, lens="pinhole", distortion=None)
-
-
-def through_lens(depth: np.ndarray, camera: Camera) -> np.ndarray:
-    """A pinhole's depth map as the camera's lens shows it.
-
-    Depth is camera z, which a lens does not change: each pixel takes the value of the
-    pinhole's pixel on the same ray, +inf where that lies outside of the map.
-    """
-    if camera.lens == "pinhole":
-        return depth
-    flat = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), camera)
-    centers = camera_ops.pixel_centers(depth.shape).reshape(-1, 2)
-    plane = np.asarray(camera_ops.directions(flat, centers)).reshape(*depth.shape, 3)
-    xy = plane @ np.asarray(camera.intrinsics, np.float32).T - 0.5
-    return cv2.remap(
-        depth.astype(np.float32),
-        xy[..., 0].astype(np.float32),
-        xy[..., 1].astype(np.float32),
-        cv2.INTER_NEAREST,
-        borderMode=cv2.BORDER_CONSTANT,
-        borderValue=np.inf,
-    )
 
 
 def lens_of(clip: Clip) -> tuple[str, tuple[int, int]]:

@@ -2,18 +2,16 @@
 
 from typing import NamedTuple
 
-import jax
 import numpy as np
 
 from egojax.data.stream import host_frames
 from egojax.methods import observing
-from egojax.methods.observing import ObserveSettings, StaticDepth
+from egojax.methods.observing import ObserveSettings
+from egojax.methods.static_scene import StaticDepth
 from egojax.ops import depth as depth_ops
-from egojax.ops.camera import project
-from egojax.types import Camera, Clip
+from egojax.types import Clip
 
 NUM_FRAMES = 32  # That are looked at; the median of more is hardly another one.
-CELLS = 12  # Along each side of an image; the nearest point of each counts.
 
 
 class MetricScale(NamedTuple):
@@ -22,35 +20,6 @@ class MetricScale(NamedTuple):
     value: float
     low: float  # The 10th percentile of the frames.
     high: float  # The 90th.
-
-
-def nearest_points(points: np.ndarray) -> StaticDepth:
-    """Depth at the points of a scene, +inf elsewhere: what they say, and no more.
-
-    A surface made of sparse points bridges what is hollow and lies too near, by a
-    quarter in a kitchen. Points that are hidden behind others say too much; of each
-    cell of the image the nearest one counts.
-
-    Args:
-      points: (P, 3), world units.
-    """
-    points = np.asarray(points, np.float64)
-
-    def depth(camera: Camera) -> np.ndarray:
-        height, width = camera.size_hw
-        flat = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), camera)
-        image = project(flat, points.astype(np.float32))
-        xy, z = np.asarray(image.xy), np.asarray(image.z)
-        inside = (z > 0) & (xy >= 0).all(1) & (xy < (width, height)).all(1)
-        order = np.flatnonzero(inside)[np.argsort(z[inside])]
-        column, row = xy[order].astype(int).T
-        cell = row * CELLS // height * CELLS + column * CELLS // width
-        _, first = np.unique(cell, return_index=True)
-        out = np.full((height, width), np.inf, np.float32)
-        out[row[first], column[first]] = z[order[first]]
-        return out
-
-    return depth
 
 
 def frame_scales(

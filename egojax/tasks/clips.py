@@ -14,7 +14,7 @@ from egojax.data import aria, egoseg3d, epic, folder, hot3d, world
 from egojax.data.world import benchmark, imperfect
 from egojax.data.world.faults import Imperfections
 from egojax.errors import UsageError
-from egojax.methods import observing
+from egojax.methods import static_scene
 from egojax.tasks import opening
 from egojax.types import Clip
 
@@ -65,7 +65,7 @@ def _open(config: Any, name: str, opener: Callable[[], Clip]) -> Clip:
     if not config.depth.use_lens and clip.camera is not None:
         clip = clip.replace(
             camera=clip.camera.map(
-                lambda camera: camera and observing.without_lens(camera)
+                lambda camera: camera and static_scene.without_lens(camera)
             )
         )
     if not clip.num_frames:

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 
 from egojax.errors import FrameError, UsageError
-from egojax.methods import observing, scale
+from egojax.methods import scale, static_scene
 from egojax.methods.lifting import Selection
-from egojax.methods.observing import ObserveSettings, StaticDepth
+from egojax.methods.observing import ObserveSettings
+from egojax.methods.static_scene import StaticDepth
 from egojax.ops.segments import rank_labels
 from egojax.types import Clip
 
@@ -151,10 +152,14 @@ def _has_scene(clip: Clip) -> bool:
     return any(part is not None for part in scene)
 
 
-def _scene_of(config: Any, clip: Clip) -> StaticDepth | None:
-    if clip.static_depth is None and clip.mesh is None and clip.points is not None:
-        return scale.nearest_points(clip.points)
-    return observing.static_renderer(clip, config.depth.renderer, config.depth.cull)
+def scene_of(config: Any, clip: Clip) -> StaticDepth | None:
+    """The static scene that depth is aligned to, as the config wants it drawn."""
+    return static_scene.static_renderer(
+        clip,
+        config.depth.renderer,
+        points=config.depth.points,
+        cull=config.depth.cull,
+    )
 
 
 def _scale_of(config: Any, clip: Clip) -> tuple[float, list[str]]:
@@ -176,7 +181,7 @@ def _scale_of(config: Any, clip: Clip) -> tuple[float, list[str]]:
             ObserveSettings(
                 Selection(), exclude_segments=config.depth.exclude_segments
             ),
-            _scene_of(config, clip),
+            scene_of(config, clip),
         )
     if found is None or math.isnan(found.value):
         return clip.metric_scale, [

@@ -18,11 +18,19 @@ from egojax.methods import evaluation, lifting, observing, track_table
 from egojax.methods.evaluation import TrueFrame
 from egojax.methods.lifting import Selection
 from egojax.methods.observing import ObserveSettings
+from egojax.methods.static_scene import PointsAs
 from egojax.metrics import combine_sequences, format_table
 from egojax.metrics.schema import mean_of_results, to_json
 from egojax.ops.depth import Space, settle
 from egojax.task import Progress, Stage, Task
-from egojax.tasks import assoc_config, clips, observed, settings, tracking_learning
+from egojax.tasks import (
+    assoc_config,
+    clips,
+    observed,
+    opening,
+    settings,
+    tracking_learning,
+)
 from egojax.types import Clip, SkippedFrame, Source, TrackTable
 
 COLUMNS = ("HOTA", "DetA", "AssA", "IDF1", "IDSW", "MOTA")
@@ -32,6 +40,7 @@ CHOICES = {
     "official.categories": ("frame", "last"),
     "depth.space": get_args(Space),
     "depth.renderer": ("jax", "embree"),
+    "depth.points": get_args(PointsAs),
     "lift.mode": get_args(lifting.LiftMode),
     "features.name": ("auto", "file", "descriptor", "none"),
     "assoc.mode": assoc_config.MODES,
@@ -164,7 +173,7 @@ def _observe(
     chunks = observing.observe_clip(
         clip,
         settings_of(config, clip),
-        observing.static_renderer(clip, config.depth.renderer, config.depth.cull),
+        opening.scene_of(config, clip),
         start=observations.next_frame(path),
         chunk=config.read.chunk,
         read_ahead=config.read.ahead,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from egojax.data import colmap
-from egojax.methods import observing
+from egojax.methods import static_scene
 from egojax.ops import camera as camera_ops
 from egojax.ops import surface
 from egojax.types import Clip, Source
@@ -54,7 +54,7 @@ def test_a_real_model_is_read_meshed_and_rendered(model):
         camera=Source.of([cameras[name] for name in names]),
         points=points,
     )
-    render = observing.static_renderer(clip, "jax")
+    render = static_scene.static_renderer(clip, points="surface")
     assert render is not None
     shares, ratios = [], []
     for name in names:
@@ -85,7 +85,9 @@ def test_both_renderers_agree_on_the_real_surface(model, lens, bound):
         camera = dataclasses.replace(camera, lens="pinhole", distortion=None)
     scene = surface.mesh_from_points(model.points)
     clip = Clip("c", ("0",), (256, 456), camera=Source.of([camera]), mesh=scene)
-    maps = [observing.static_renderer(clip, kind)(camera) for kind in ("jax", "embree")]
+    maps = [
+        static_scene.static_renderer(clip, kind)(camera) for kind in ("jax", "embree")
+    ]
     both = np.isfinite(maps[0]) & np.isfinite(maps[1])
     assert (np.isfinite(maps[0]) != np.isfinite(maps[1])).mean() < 5e-3
     assert np.median(np.abs(maps[0][both] / maps[1][both] - 1)) < bound

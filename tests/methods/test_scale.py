@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from egojax.errors import FrameError
-from egojax.methods import scale
+from egojax.methods import scale, static_scene
 from egojax.methods.lifting import Selection
 from egojax.methods.observing import ObserveSettings
 from egojax.types import Camera, Clip, Source
@@ -55,23 +55,6 @@ def test_a_clip_that_tells_nothing_has_no_scale():
         assert np.isnan(scale.metric_scale(clip_of(slopes), SETTINGS, None)).all()
 
 
-def test_of_points_the_nearest_of_each_cell_counts_where_it_is_seen():
-    """Pixel (8, 6) of the camera looks along z; a cell is less than two pixels."""
-    eye = Camera(np.array([[10.0, 0, 8], [0, 10, 6], [0, 0, 1]]), np.eye(4), None, SIZE)
-    points = [
-        [0.05, 0.05, 1.0],  # In pixel (8, 6),
-        [0.10, 0.10, 2.0],  # and hidden behind it.
-        [0.35, 0.05, 1.0],  # In pixel (11, 6).
-        [0.0, 0.0, -1.0],  # Behind the camera.
-        [9.0, 0.0, 1.0],  # Out of view.
-    ]
-    found = scale.nearest_points(np.array(points))(eye)
-    assert found.shape == SIZE and found.dtype == np.float32
-    assert np.argwhere(np.isfinite(found)).tolist() == [[6, 8], [6, 11]]
-    assert found[6, 8] == 1 and found[6, 11] == 1
-    assert np.isinf(scale.nearest_points(np.zeros((0, 3)))(eye)).all()
-
-
 def test_points_of_a_slope_give_its_scale_although_some_are_hidden():
     rng = np.random.default_rng(0)
     eye = Camera(np.array([[10.0, 0, 8], [0, 10, 6], [0, 0, 1]]), np.eye(4), None, SIZE)
@@ -84,5 +67,5 @@ def test_points_of_a_slope_give_its_scale_although_some_are_hidden():
     clip = clip_of([20.0]).replace(
         static_depth=None, depth=Source.of([metres]), camera=Source.of([eye])
     )
-    static = scale.nearest_points(ray * far[:, None])
+    static = static_scene.nearest_points(ray * far[:, None])
     assert scale.metric_scale(clip, SETTINGS, static).value == pytest.approx(0.05, 0.02)

@@ -1,0 +1,117 @@
+"""The depth of what does not move, for any camera: of a mesh, or of sparse points."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Literal
+
+import cv2
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from egojax.ops import camera as camera_ops
+from egojax.ops import mesh, surface
+from egojax.types import Camera, Clip
+
+StaticDepth = Callable[[Camera], np.ndarray]
+PointsAs = Literal["nearest", "surface"]
+CELLS = 12  # Along each side of an image; the nearest point of each counts.
+
+
+def static_renderer(
+    clip: Clip,
+    renderer: str = "jax",
+    *,
+    points: PointsAs = "nearest",
+    cull: bool = False,
+) -> StaticDepth | None:
+    """Draws the static scene's depth for a camera, or None if there is no scene.
+
+    Args:
+      clip: With a mesh, or else with points; a clip that has static depth of its own
+        needs neither.
+      renderer: Of meshes: "jax" or "embree" (extra: mesh).
+      points: Of a clip without a mesh: depth at its "nearest" points, or of a
+        "surface" made of them.
+      cull: Draw only faces that are turned towards the camera, as published. A surface
+        that is made from points has no inner side, and is drawn whole.
+
+    Raises:
+      UsageError: the extra is not installed.
+    """
+    if clip.static_depth is not None or clip.camera is None:
+        return None
+    scene = clip.mesh
+    if scene is None and clip.points is not None:
+        if points == "nearest":
+            return nearest_points(clip.points)
+        scene, cull = surface.mesh_from_points(clip.points), False
+    if scene is None:
+        return None
+    if renderer == "embree":
+        return functools.partial(surface.EmbreeScene(scene).depth, cull=cull)
+    vertices, faces = jnp.asarray(scene.vertices), jnp.asarray(scene.faces)
+
+    def render(camera: Camera) -> np.ndarray:
+        straight = without_lens(camera)
+        depth = mesh.render_depth(vertices, faces, straight, cull=cull)
+        return through_lens(np.asarray(depth), camera)
+
+    return render
+
+
+def without_lens(camera: Camera) -> Camera:
+    """The pinhole camera with the same intrinsics and pose."""
+    return dataclasses.replace(camera, lens="pinhole", distortion=None)
+
+
+def through_lens(depth: np.ndarray, camera: Camera) -> np.ndarray:
+    """A pinhole's depth map as the camera's lens shows it.
+
+    Depth is camera z, which a lens does not change: each pixel takes the value of the
+    pinhole's pixel on the same ray, +inf where that lies outside of the map.
+    """
+    if camera.lens == "pinhole":
+        return depth
+    flat = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), camera)
+    centers = camera_ops.pixel_centers(depth.shape).reshape(-1, 2)
+    plane = np.asarray(camera_ops.directions(flat, centers)).reshape(*depth.shape, 3)
+    xy = plane @ np.asarray(camera.intrinsics, np.float32).T - 0.5
+    return cv2.remap(
+        depth.astype(np.float32),
+        xy[..., 0].astype(np.float32),
+        xy[..., 1].astype(np.float32),
+        cv2.INTER_NEAREST,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=np.inf,
+    )
+
+
+def nearest_points(points: np.ndarray) -> StaticDepth:
+    """Depth at the points of a scene, +inf elsewhere: what they say, and no more.
+
+    A surface made of sparse points bridges what is hollow, and lies too near. Points
+    that are hidden behind others say too much; of each cell of the image the nearest
+    one counts.
+
+    Args:
+      points: (P, 3), world units.
+    """
+    points = np.asarray(points, np.float64)
+
+    def depth(camera: Camera) -> np.ndarray:
+        height, width = camera.size_hw
+        flat = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), camera)
+        image = camera_ops.project(flat, points.astype(np.float32))
+        xy, z = np.asarray(image.xy), np.asarray(image.z)
+        inside = (z > 0) & (xy >= 0).all(1) & (xy < (width, height)).all(1)
+        order = np.flatnonzero(inside)[np.argsort(z[inside])]
+        column, row = xy[order].astype(int).T
+        cell = row * CELLS // height * CELLS + column * CELLS // width
+        _, first = np.unique(cell, return_index=True)
+        out = np.full((height, width), np.inf, np.float32)
+        out[row[first], column[first]] = z[order[first]]
+        return out
+
+    return depth
