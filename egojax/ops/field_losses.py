@@ -47,7 +47,8 @@ def stream_loss(
     Source: NeuralDiff, Eq. 7, and the class NeuralDiffLoss of its code.
     """
     target, beta = jnp.asarray(target), jnp.asarray(uncertainty)
-    num_streams, mean_density = len(changing_density), jnp.mean(changing_density)
+    num_streams = len(changing_density)
+    density = jnp.mean(changing_density) if num_streams else jnp.zeros(())
     error = (fine - target) ** 2 / (2.0 * beta**2)[..., None]
     return StreamLoss(
         coarse=jnp.zeros(())
@@ -56,7 +57,7 @@ def stream_loss(
         fine=error.mean(),
         uncertainty=jnp.log(beta).mean(),
         # A mean for each stream; the streams are summed.
-        density=jnp.asarray(density_weight * num_streams * mean_density),
+        density=jnp.asarray(density_weight * num_streams * density),
     )
 
 

@@ -48,6 +48,12 @@ def test_without_a_coarse_pass_its_term_is_zero():
     assert found.coarse == 0 and found.total == 0
 
 
+def test_without_streams_that_change_errors_count_plainly():
+    fine, target = jnp.array([[0.5, 0.5, 0.5]]), jnp.array([[0.1, 0.5, 0.9]])
+    found = field_losses.stream_loss(fine, jnp.ones(1), jnp.zeros((0, 1, 4)), target)
+    np.testing.assert_allclose(found.total, 0.32 / 6, rtol=1e-6)
+
+
 def edges(rng, num: int) -> np.ndarray:
     return np.sort(rng.random((6, num + 1)), -1).astype(np.float32)
 

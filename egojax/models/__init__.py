@@ -1,0 +1,1 @@
+"""Networks: flax.nnx modules and their frozen configs."""
