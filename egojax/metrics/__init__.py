@@ -4,10 +4,10 @@ Every number is defined in the module that makes it. Scores are accumulators: re
 of counts with `update` (one more sequence), `merge` and `compute` (a flat dictionary,
 NaN where undefined). What `update` takes is what the measure needs: the frames or the
 recorder of a sequence (tracking), its recorder (permanence), what its recorder's
-`finish` gives (EgoSeg3D, track AP), or arrays (masks, points, depth). Recorders take a
-sequence frame by frame, in bounded memory. All is float64 on the host and exact in its
-counts, but for `Mean`: a pytree of JAX arrays that crosses jit, with one number as its
-`compute`.
+`finish` gives (EgoSeg3D, track AP), or arrays (masks, points, depth, images). Recorders
+take a sequence frame by frame, in bounded memory. All is float64 on the host and exact
+in its counts, but for `Mean`: a pytree of JAX arrays that crosses jit, with one number
+as its `compute`.
 """
 
 from egojax.metrics.bootstrap import (
@@ -37,7 +37,16 @@ from egojax.metrics.egoseg import (
     EgoSegScores,
     EgoSegVideo,
 )
+from egojax.metrics.frame_means import FrameMeans
 from egojax.metrics.hota import ALPHAS
+from egojax.metrics.image_quality import (
+    SSIM_VARIANTS,
+    ImageScores,
+    lpips_input,
+    lpips_layers,
+    psnr,
+    ssim,
+)
 from egojax.metrics.matching import best_matching
 from egojax.metrics.mean import Mean
 from egojax.metrics.osnom import FrameDetections, evaluation_frames, percentage_correct
@@ -92,6 +101,7 @@ __all__ = [
     "IGNORED_CATEGORIES",
     "PERCENT",
     "RADII",
+    "SSIM_VARIANTS",
     "DepthScores",
     "DetectionPairs",
     "Difference",
@@ -99,8 +109,10 @@ __all__ = [
     "EgoSegScores",
     "EgoSegVideo",
     "FrameDetections",
+    "FrameMeans",
     "FrameOverlap",
     "IdTriple",
+    "ImageScores",
     "Interval",
     "Mean",
     "ObjectSeries",
@@ -138,6 +150,8 @@ __all__ = [
     "frame_overlap",
     "frame_overlaps",
     "is_percent",
+    "lpips_input",
+    "lpips_layers",
     "mask_overlap",
     "match_objects",
     "mean_of_results",
@@ -145,11 +159,13 @@ __all__ = [
     "point_accuracy",
     "point_similarity",
     "pooled",
+    "psnr",
     "region_and_contour",
     "region_similarity",
     "sample_queries",
     "score_sequence",
     "series_statistics",
+    "ssim",
     "to_json",
     "trajectory_errors",
 ]

@@ -46,6 +46,7 @@ PERCENT = frozenset(
         "SFDA",
         "AP",
         "AR",
+        "mAP",
         "J&F-Mean",
         "J-Mean",
         "J-Recall",
@@ -65,12 +66,19 @@ PERCENT = frozenset(
     ]
 )
 
+# Names with a fixed number of decimals, where four digits would tell too little or too
+# much; with or without a suffix.
+DECIMALS = {"psnr": 2, "ssim": 4, "lpips": 4}
+
 
 def is_percent(name: str) -> bool:
     """Whether tables print this number times 100."""
-    return any(
-        name == known or re.match(re.escape(known) + r"[_@]", name) for known in PERCENT
-    )
+    return any(_is_named(name, known) for known in PERCENT)
+
+
+def _is_named(name: str, known: str) -> bool:
+    """Whether a name is a known one, or that with a suffix."""
+    return name == known or re.match(re.escape(known) + r"[_@]", name) is not None
 
 
 def to_json(value: Any) -> Any:
@@ -157,4 +165,7 @@ def format_number(name: str, value: Any) -> str:
         return f"{100 * number:.1f}"
     if isinstance(value, int | np.integer):
         return str(int(value))
+    for known, decimals in DECIMALS.items():
+        if _is_named(name, known):
+            return f"{number:.{decimals}f}"
     return f"{number:.4g}"

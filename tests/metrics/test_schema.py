@@ -32,6 +32,15 @@ def test_every_result_of_a_sequence_goes_through_json():
         ("IDF1", float("nan"), "-"),
         ("J&F-Mean", None, "-"),
         ("AP_all", -1.0, "-"),
+        ("mAP", 0.69124, "69.1"),
+        ("mAP_dynamic_semistatic", 0.5, "50.0"),
+        ("num_frames_mAP", 40, "40"),
+        ("psnr", 24.1, "24.10"),
+        ("psnr_static", np.float64(9.8765), "9.88"),
+        ("psnr_dynamic", float("inf"), "inf"),
+        ("ssim_gauss11_valid", 0.87066, "0.8707"),
+        ("lpips", 0.047664, "0.0477"),
+        ("lpips", None, "-"),
     ],
 )
 def test_numbers_print_as_the_field_prints_them(name, value, text):
