@@ -10,6 +10,15 @@ in its counts, but for `Mean`: a pytree of JAX arrays that crosses jit, with one
 as its `compute`.
 """
 
+from egojax.metrics.average_precision import (
+    MOTIONS,
+    UDOS_NAMES,
+    ScoredMask,
+    SoftMaskScores,
+    mask_average_precision,
+    udos_masks,
+    udos_mean_over_videos,
+)
 from egojax.metrics.bootstrap import (
     Difference,
     Interval,
@@ -99,9 +108,11 @@ __all__ = [
     "DEPTH_FIELDS",
     "GAP_EDGES",
     "IGNORED_CATEGORIES",
+    "MOTIONS",
     "PERCENT",
     "RADII",
     "SSIM_VARIANTS",
+    "UDOS_NAMES",
     "DepthScores",
     "DetectionPairs",
     "Difference",
@@ -123,7 +134,9 @@ __all__ = [
     "Queries",
     "RedetectionScores",
     "RegionScores",
+    "ScoredMask",
     "Similarity",
+    "SoftMaskScores",
     "TrackMapScores",
     "TrackRecorder",
     "TrackVolumeRecorder",
@@ -152,6 +165,7 @@ __all__ = [
     "is_percent",
     "lpips_input",
     "lpips_layers",
+    "mask_average_precision",
     "mask_overlap",
     "match_objects",
     "mean_of_results",
@@ -168,4 +182,6 @@ __all__ = [
     "ssim",
     "to_json",
     "trajectory_errors",
+    "udos_masks",
+    "udos_mean_over_videos",
 ]
