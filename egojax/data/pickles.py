@@ -69,8 +69,14 @@ def write_npy_dict(path: pathlib.Path | str, table: Mapping[Any, np.ndarray]) ->
     write_bytes(path, buffer.getvalue(), sync=False)
 
 
-def read_pt(path: pathlib.Path | str) -> Any:
+def read_pt(path: pathlib.Path | str, *, pass_over: bool = False) -> Any:
     """Reads a `.pt` file (zip form) or a plain pickle; tensors become arrays.
+
+    Args:
+      path: Of the file.
+      pass_over: Do not refuse other objects, such as the callbacks in a checkpoint of a
+        training framework: of each there is the dictionary of what it holds, or its
+        name if it holds nothing. None of their code runs.
 
     Raises:
       UsageError: missing, truncated, or it holds other objects than tensors, arrays,
@@ -79,7 +85,7 @@ def read_pt(path: pathlib.Path | str) -> Any:
     path = pathlib.Path(path)
     data = read_bytes(path)
     if not data.startswith(b"PK"):
-        return _load(path, data)
+        return _load(path, data, pass_over=pass_over)
     try:
         archive = zipfile.ZipFile(io.BytesIO(data))
         names = [name for name in members_of(archive) if name.endswith("/data.pkl")]
@@ -92,14 +98,19 @@ def read_pt(path: pathlib.Path | str) -> Any:
         ) from None
     stem = names[0].removesuffix("data.pkl")
     with archive:
-        return _load(path, pickled, lambda key: archive.read(f"{stem}data/{key}"))
+        return _load(
+            path, pickled, lambda key: archive.read(f"{stem}data/{key}"), pass_over
+        )
 
 
 def _load(
-    path: pathlib.Path, data: bytes, storage: Callable[[str], bytes] | None = None
+    path: pathlib.Path,
+    data: bytes,
+    storage: Callable[[str], bytes] | None = None,
+    pass_over: bool = False,
 ) -> Any:
     try:
-        return _plain(_Unpickler(data, storage).load(), {})
+        return _plain(_Unpickler(data, storage, pass_over).load(), {})
     except Exception as err:  # A damaged pickle fails in every way that Python has.
         raise UsageError(f"{path}: not a readable pickle ({first_line(err)})") from None
 
@@ -152,6 +163,30 @@ class _Array:
 
 class _Storage(str):
     """Stands for a class of torch storages."""
+
+
+class _Other:
+    """Stands for an object of any other class: the items and the state it is given."""
+
+    held: dict[Any, Any]
+
+    def __new__(cls, *_: Any, **__: Any) -> "_Other":
+        made = super().__new__(cls)
+        made.held = {}  # Not in __init__, which not every pickle calls.
+        return made
+
+    def __init__(self, *_: Any, **__: Any):
+        """Takes what its class would take."""
+
+    def __setstate__(self, state: Any) -> None:
+        if isinstance(state, dict):
+            self.held.update(state)
+
+    def __setitem__(self, key: Any, item: Any) -> None:
+        self.held[key] = item
+
+    def append(self, item: Any) -> None:
+        self.held[len(self.held)] = item
 
 
 def _scalar(dtype: _Dtype, data: bytes) -> Any:
@@ -211,13 +246,17 @@ class _Unpickler(pickle._Unpickler):
     The one in C keeps a table up to the largest index that the file names.
     """
 
-    def __init__(self, data: bytes, storage: Callable[[str], bytes] | None):
+    def __init__(
+        self, data: bytes, storage: Callable[[str], bytes] | None, pass_over: bool
+    ):
         super().__init__(io.BytesIO(data))
-        self._storage = storage
+        self._storage, self._pass_over = storage, pass_over
         self._loaded: dict[str, bytes] = {}
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in ALLOWED:
+            if self._pass_over:
+                return type(f"{module}.{name}", (_Other,), {})
             raise ValueError(f"it asks for {module}.{name}, which is refused")
         return ALLOWED[module, name]
 
@@ -236,7 +275,7 @@ class _Unpickler(pickle._Unpickler):
         """Hands an object its state; nothing but our stand-ins can be changed by it."""
         stack: list[Any] = self.stack  # pyrefly: ignore[missing-attribute]
         state, target = stack.pop(), stack[-1]
-        if isinstance(target, _Array | _Dtype):
+        if isinstance(target, _Array | _Dtype | _Other):
             target.__setstate__(state)
         elif not isinstance(target, dict):  # torch's versions of modules: not needed.
             raise ValueError(f"a state for {type(target).__name__}")
@@ -270,8 +309,13 @@ def _plain(value: Any, done: dict[int, Any]) -> Any:
         if found.dtype == object:
             items = [_plain(item, done) for item in found.flat]
             found = _objects(items).reshape(found.shape)
-    elif isinstance(value, dict):
-        found = {_plain(k, done): _plain(item, done) for k, item in value.items()}
+    elif isinstance(value, type) and issubclass(value, _Other):
+        return value.__name__
+    elif isinstance(value, _Other) and not value.held:
+        return type(value).__name__
+    elif isinstance(value, dict | _Other):
+        items = value.held if isinstance(value, _Other) else value
+        found = {_plain(k, done): _plain(item, done) for k, item in items.items()}
     elif isinstance(value, list | tuple | set | frozenset):
         found = type(value)(_plain(item, done) for item in value)
     elif isinstance(value, PLAIN) and not isinstance(value, _Storage):

@@ -230,6 +230,39 @@ def test_no_pickle_runs_code(tmp_path):
     assert not trap.exists()
 
 
+class Settings(dict):
+    """As a training framework keeps its options: items, and a state beside them."""
+
+
+class Callback:
+    """As a training framework keeps what it runs: a class, and objects of it."""
+
+    def __init__(self):
+        self.best = 3.5
+
+
+def test_objects_of_other_classes_are_passed_over_on_request(tmp_path):
+    options = Settings(lr=0.1)
+    options.frozen = True
+    trap = tmp_path / "executed"
+    given = {
+        "options": options,
+        "callbacks": {Callback: {"k": 1}},
+        "object": Callback(),
+        "attack": Attack(trap),
+        "weights": np.ones(3),
+    }
+    (tmp_path / "a.ckpt").write_bytes(pickle.dumps(given))
+    found = pickles.read_pt(tmp_path / "a.ckpt", pass_over=True)
+    assert not trap.exists()
+    assert found["options"] == {"lr": 0.1, "frozen": True}
+    ((name, inner),) = found["callbacks"].items()
+    assert name.endswith(".Callback") and inner == {"k": 1}
+    assert found["object"] == {"best": 3.5}
+    assert found["attack"].endswith("mkdir")
+    np.testing.assert_array_equal(found["weights"], np.ones(3))
+
+
 BAD_PICKLES = {
     "empty": b"",
     "truncated": pickle.dumps({1: np.zeros(9)})[:-9],
@@ -260,6 +293,13 @@ def test_a_bad_pickle_gets_one_line_that_names_it(tmp_path, what):
         pickles.read_pt(path)
     assert str(err.value).startswith(f"{path}: ")
     assert "\n" not in str(err.value)
+
+
+@pytest.mark.parametrize("what", set(BAD_PICKLES) - {"eval", "huge list in itself"})
+def test_a_bad_pickle_is_bad_also_where_objects_are_passed_over(tmp_path, what):
+    (tmp_path / "a.pt").write_bytes(BAD_PICKLES[what])
+    with pytest.raises(UsageError, match=r"a\.pt: "):
+        pickles.read_pt(tmp_path / "a.pt", pass_over=True)
 
 
 @pytest.mark.parametrize("what", ["empty", "text", "truncated", "cut header"])
