@@ -12,26 +12,95 @@ from jax import export
 from egojax.methods import nerf_rendering
 from egojax.methods.nerf_rendering import FieldRays, RenderSettings
 from egojax.models.nerf import Nerf, NerfConfig
+from egojax.ops import camera as camera_ops
 from egojax.ops import field_losses
-from tests.nerf_by_formula import by_formula, unit
+from egojax.ops.camera import c2w_from_opengl
+from egojax.types import Camera
+from tests.nerf_by_formula import by_formula
 
 
 def published_rays() -> tuple[FieldRays, jnp.ndarray]:
     """Pixels 0, 5 and 11 of a 3 x 4 image, by the published convention."""
-    turn = np.array([[0.8, 0, 0.6], [0, 1, 0], [-0.6, 0, 0.8]])
+    c2w = np.array([[0.8, 0, 0.6, 0.2], [0, 1, 0, -0.1], [-0.6, 0, 0.8, 0.3]])
     v, u = np.divmod(np.array([0, 5, 11]), 4)
-    plane = np.stack([(u - 2) / 4, -(v - 1.5) / 4, -np.ones(3)], 1)
     slots = jnp.array([1, 4, 9])
-    rays = FieldRays(
-        ray_origins=jnp.tile(jnp.array([[0.2, -0.1, 0.3]]), (3, 1)),
-        ray_dirs=unit(*(plane @ turn.T)),
-        camera_dirs=unit(*plane),
+    rays = nerf_rendering.field_rays(
+        cameras(4, 4, 2, 1.5, (3, 4), c2w, 3),
+        jnp.asarray(np.stack([u, v], 1), jnp.float32),
         near=jnp.full(3, 0.5),
         far=jnp.full(3, 4.0),
         slots=slots,
         looks=slots,
     )
     return rays, jnp.array([[0.2, 0.5, 0.7], [0.9, 0.1, 0.4], [0.3, 0.3, 0.3]])
+
+
+def cameras(fx, fy, cx, cy, size_hw, c2w, count, distortion=None) -> Camera:
+    """`count` times the same; the pose has the published axes (right, up, backward)."""
+    whole = np.concatenate([c2w, [[0, 0, 0, 1]]])
+    w2c = np.linalg.inv(c2w_from_opengl(whole))
+    intrinsics = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
+    lens = None if distortion is None else np.tile(np.float32(distortion), (count, 1))
+    return Camera(
+        intrinsics=np.tile(np.float32(intrinsics), (count, 1, 1)),
+        w2c=np.tile(np.float32(w2c), (count, 1, 1)),
+        distortion=lens,
+        size_hw=size_hw,
+        lens="pinhole" if distortion is None else "opencv",
+    )
+
+
+def rays_of(camera: Camera, **options) -> FieldRays:
+    """Of all pixels, row by row, by the published convention."""
+    height, width = camera.size_hw
+    v, u = np.divmod(np.arange(height * width), width)
+    ones = jnp.ones(height * width)
+    slots = jnp.zeros(height * width, jnp.int32)
+    xy = jnp.asarray(np.stack([u, v], 1), jnp.float32)
+    return nerf_rendering.field_rays(camera, xy, ones, ones, slots, slots, **options)
+
+
+def test_rays_of_pixels_are_the_published_ones():
+    c, s = np.cos(0.3), np.sin(0.3)
+    c2w = np.array([[c, 0, s, 0.5], [0, 1, 0, -1], [-s, 0, c, 2]])
+    rays = rays_of(cameras(3, 2.5, 1.2, 0.9, (2, 3), c2w, 6))
+    plane = rays.camera_dirs / -rays.camera_dirs[:, 2:]
+    expected = [
+        [x, y, -1] for y in (0.36, -0.04) for x in (-0.4, -0.0666667, 0.2666667)
+    ]
+    np.testing.assert_allclose(plane, expected, atol=1e-6)
+    expected = [
+        [-0.59673434, 0.31701148, -0.73716474],
+        [-0.33731258, 0.33805504, -0.87860054],
+        [-0.03720109, 0.32853618, -0.9437585],
+        [-0.6287532, -0.03711349, -0.7767186],
+        [-0.3581286, -0.03987967, -0.9328202],
+        [-0.03935805, -0.03862057, -0.99847853],
+    ]
+    np.testing.assert_allclose(rays.ray_dirs, expected, atol=1e-6)
+    np.testing.assert_allclose(rays.ray_origins, [[0.5, -1, 2]] * 6, atol=1e-6)
+
+
+def test_one_step_against_the_lens_is_the_published_one():
+    lens = np.zeros(8)
+    lens[:2] = 0.1, -0.05
+    camera = cameras(2, 2, 1, 1, (2, 2), np.eye(4)[:3], 4, lens)
+    rays = rays_of(camera, first_order=True)
+    plane = rays.camera_dirs / -rays.camera_dirs[:, 2:]
+    expected = [[-0.48125, 0.48125, -1], [0, 0.4890625, -1]]
+    expected += [[-0.4890625, 0, -1], [0, 0, -1]]
+    np.testing.assert_allclose(plane, expected, atol=1e-6)
+
+
+def test_rays_through_a_lens_are_those_of_the_camera():
+    lens = np.zeros(8)
+    lens[:2] = 0.1, -0.05
+    pose = np.array([[0.8, 0, 0.6, 0.2], [0, 1, 0, -0.1], [-0.6, 0, 0.8, 0.3]])
+    camera = cameras(2, 2, 1, 1, (2, 2), pose, 4, lens)
+    rays = rays_of(camera)
+    points = rays.ray_origins + 3.0 * rays.ray_dirs
+    seen = camera_ops.project(camera, points[:, None]).xy[:, 0]
+    np.testing.assert_allclose(seen, [[0, 0], [1, 0], [0, 1], [1, 1]], atol=1e-5)
 
 
 FEW = RenderSettings(num_coarse=8, num_fine=8)
