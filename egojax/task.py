@@ -13,6 +13,16 @@ from egojax.types import Clip, SkippedFrame
 Batch = Any  # A pytree of arrays, whatever the task's loss takes.
 
 
+class Block(NamedTuple):
+    """What several steps in a row see, so that one dispatch can take them all.
+
+    The loss of a step sees its batch, or (its batch, `shared`) where there is such.
+    """
+
+    batches: Any  # Arrays (K, B, ...): for each of K steps, a batch of B.
+    shared: Any = None  # Arrays that all steps see whole, such as images.
+
+
 class Progress(Protocol):
     """Told how far a stage has come: `progress(done, total)`."""
 
@@ -49,7 +59,10 @@ class Task(NamedTuple):
     runs: tuple[str, ...] = ()  # Of `stages`: those that this mode runs; none = all.
     paths: tuple[str, ...] = ()  # Fields of the config that are paths.
     init: Callable[[jax.Array], nnx.Module] | None = None  # Fresh weights.
-    batches: Callable[[Iterable[Clip], jax.Array], Iterator[Batch]] | None = None
+    # From a step on: batches(clips, key, step); see `train.loop.BatchesFrom`.
+    batches: (
+        Callable[[Iterable[Clip], jax.Array, int], Iterator[Batch | Block]] | None
+    ) = None
     loss: Callable[[nnx.Module, Batch, jax.Array], tuple[jax.Array, dict]] | None = None
     save: Callable[[nnx.Module], None] | None = None  # Writes what the stages read.
     learns_after: str = (

@@ -51,7 +51,7 @@ def fit(task: Task, config: Any, folder: RunFolder) -> None:
     progress = ProgressLine("fit")
     model = loop.fit(
         task,
-        loop.batches_by_skipping(lambda: batches((make() for make in ready), key)),
+        lambda first: batches((make() for make in ready), key, first),
         make_optimizer(
             OptimConfig(learning_rate=train.learning_rate, decay_steps=train.steps)
         ),

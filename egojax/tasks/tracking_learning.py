@@ -1,6 +1,7 @@
 """`--mode=train` of the tracking job: weights of the association from true ids."""
 
 import functools
+import itertools
 import pathlib
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -60,11 +61,12 @@ def _chunks(paths: Iterable[pathlib.Path]) -> Iterator[observations.ObservationC
 
 
 def _batches(
-    config: Any, folder: pathlib.Path, clips: Iterable[Clip], key: jax.Array
+    config: Any, folder: pathlib.Path, clips: Iterable[Clip], key: jax.Array, first: int
 ) -> Iterator[Moments]:
     parts = [_moments(config, folder, clip) for clip in clips]
     data = association_learning.join(parts)
-    return association_learning.draw(data, config.train.batch_size, key)
+    drawn = association_learning.draw(data, config.train.batch_size, key)
+    return itertools.islice(drawn, first, None)
 
 
 def _moments(config: Any, folder: pathlib.Path, clip: Clip) -> Moments:

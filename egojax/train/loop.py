@@ -7,29 +7,34 @@ does its batch.
 
 import contextlib
 import dataclasses
-import itertools
 import pathlib
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 import optax
-from flax import nnx, struct
+from flax import nnx
 from jax.sharding import Mesh
 
 from egojax.errors import UsageError
 from egojax.metrics import Mean
+from egojax.task import Batch, Block
 from egojax.train.checkpoint import Checkpoints
 from egojax.train.log import TrainLog
-from egojax.train.mesh import Rules, lay_out, path_name, put_batch, split, whole
-
-Batch = Any
-# What is logged: means, or plain numbers that are means of the batch already.
-Loss = Callable[[nnx.Module, Any, jax.Array], tuple[jax.Array, dict[str, Any]]]
+from egojax.train.mesh import Rules, put_block
+from egojax.train.step import (
+    Loss,
+    Plan,
+    TrainState,
+    guarded_terms,
+    make_plan,
+    make_train_step,
+    start,
+)
 
 
 class Trainable(Protocol):
@@ -44,10 +49,10 @@ class Trainable(Protocol):
 class BatchesFrom(Protocol):
     """`batches(first)` yields the batches of the steps first, first + 1, ...
 
-    The batch of a step must not depend on `first`.
+    Or blocks of them. What a step sees must not depend on `first`.
     """
 
-    def __call__(self, first: int) -> Iterator[Batch]: ...
+    def __call__(self, first: int) -> Iterator[Batch | Block]: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,35 +66,12 @@ class FitConfig:
     keep: int = 3  # Checkpoints.
 
 
-@struct.dataclass
-class TrainState:
-    """All that changes in training; a pytree. Trees of weights are plain dicts."""
-
-    step: jax.Array  # int32 (): steps done.
-    params: Any
-    rest: Any  # What the model keeps beside its weights, such as running means.
-    opt_state: Any
-
-
-class Plan(NamedTuple):
-    """A model's structure, and where its state lies."""
-
-    graphdef: Any
-    like: TrainState  # Shapes.
-    shardings: TrainState
-
-
 class Interrupted(KeyboardInterrupt):
     """Stopped by a signal, after a checkpoint: the same command continues."""
 
 
 class NonFiniteError(FloatingPointError):
     """A loss or gradient is NaN or infinite; names the term and the step."""
-
-
-def batches_by_skipping(make: Callable[[], Iterator[Batch]]) -> BatchesFrom:
-    """Batches from an iterator that always starts at step 0; a resumed run skips."""
-    return lambda first: itertools.islice(make(), first, None)
 
 
 def fit(
@@ -107,7 +89,8 @@ def fit(
 
     Args:
       task: Makes a model, and its loss with the numbers to log.
-      batches: See `BatchesFrom`. The first axis of all arrays is split over devices.
+      batches: See `BatchesFrom`. The first axis of a batch is split over devices. A
+        block is one dispatch: logs, checkpoints and signals wait for its end.
       tx: The optimiser.
       mesh: The devices (`mesh.make_mesh`).
       config: See there.
@@ -142,8 +125,8 @@ def fit(
         with TrainLog(folder, run.done) as log:
             source = batches(run.done)
             while run.done < config.steps:
-                batch = put_batch(_next(source, run.done, config.steps), mesh)
-                state, logs, finite = step_fn(state, batch, step_key)
+                block = put_block(_next(source, run.done, config.steps), mesh)
+                state, logs, finite = step_fn(state, block, step_key)
                 run.advance(logs, finite)
                 run.report(log, state, progress)
                 if stop.is_set() and run.done < config.steps:
@@ -151,89 +134,6 @@ def fit(
                     raise Interrupted(f"stopped after step {run.done}")
         run.save(state)
     return nnx.merge(plan.graphdef, state.params, state.rest)
-
-
-def make_plan(
-    init: Callable[[jax.Array], nnx.Module],
-    tx: optax.GradientTransformation,
-    mesh: Mesh,
-    rules: Rules = (),
-) -> Plan:
-    """Finds the structure of the state and its layout; computes nothing."""
-    key = jax.random.key(0)
-    graphdef = nnx.split(nnx.eval_shape(lambda: init(key)))[0]
-    like = jax.eval_shape(lambda: _fresh_state(init, key, tx))
-    return Plan(graphdef, like, lay_out(like, mesh, rules))
-
-
-def start(
-    init: Callable[[jax.Array], nnx.Module],
-    key: jax.Array,
-    tx: optax.GradientTransformation,
-    plan: Plan,
-) -> TrainState:
-    """The state before the first step, made where it will lie."""
-    make = jax.jit(
-        lambda key: _fresh_state(init, key, tx), out_shardings=plan.shardings
-    )
-    return make(key)
-
-
-def _fresh_state(
-    init: Callable[[jax.Array], nnx.Module],
-    key: jax.Array,
-    tx: optax.GradientTransformation,
-) -> TrainState:
-    _, params, rest = nnx.split(init(key), nnx.Param, ...)
-    params, rest = nnx.to_pure_dict(params), nnx.to_pure_dict(rest)
-    return TrainState(jnp.zeros((), jnp.int32), params, rest, tx.init(params))
-
-
-def make_train_step(
-    loss_fn: Loss, plan: Plan, tx: optax.GradientTransformation, mesh: Mesh
-) -> Callable[..., Any]:
-    """Returns step(state, batch, key) -> (state, logs, finite), compiled for `mesh`.
-
-    `finite` holds a boolean for each of `guarded_terms`. The state that is given is
-    donated: it must not be used again.
-    """
-    everywhere = whole(mesh)
-
-    def step(state: TrainState, batch: Batch, key: jax.Array) -> tuple:
-        key = jax.random.fold_in(key, state.step)  # A resumed run sees the same noise.
-
-        def objective(params: Any) -> tuple[jax.Array, tuple]:
-            # copy=True: BatchNorm writes to `rest`; the write must stay in this trace.
-            model = nnx.merge(plan.graphdef, params, state.rest, copy=True)
-            loss, logs = loss_fn(model, batch, key)
-            _, _, rest = nnx.split(model, nnx.Param, ...)
-            return loss, (logs, nnx.to_pure_dict(rest))
-
-        value_and_grad = jax.value_and_grad(objective, has_aux=True)
-        (loss, (logs, rest)), grads = value_and_grad(state.params)
-        updates, opt_state = tx.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        norm = optax.tree.norm(grads)
-        logs = {"loss": loss, "grad_norm": norm, **logs}
-        logs = {k: v if isinstance(v, Mean) else Mean.of(v) for k, v in logs.items()}
-        finite = jnp.stack(
-            [jnp.isfinite(logs[name].total) for name in sorted(logs)]
-            + [jnp.isfinite(g).all() for g in jax.tree.leaves(grads)]
-        )
-        return TrainState(state.step + 1, params, rest, opt_state), logs, finite
-
-    return jax.jit(
-        step,
-        donate_argnums=0,
-        in_shardings=(plan.shardings, split(mesh), everywhere),
-        out_shardings=(plan.shardings, everywhere, everywhere),
-    )
-
-
-def guarded_terms(logs: dict[str, Mean], params: Any) -> list[str]:
-    """What the entries of a step's `finite` are about."""
-    leaves = jax.tree_util.tree_leaves_with_path(params)
-    return sorted(logs) + [f"the gradient of {path_name(path)}" for path, _ in leaves]
 
 
 @contextlib.contextmanager
@@ -265,17 +165,23 @@ def stop_signals() -> Iterator[threading.Event]:
         restore()
 
 
-def _next(source: Iterator[Batch], step: int, steps: int) -> Batch:
-    for batch in source:
-        return batch
-    raise UsageError(f"the batches ended at step {step} of {steps}: give more data")
+def _next(source: Iterator[Batch | Block], step: int, steps: int) -> Block:
+    """The next block, cut where training ends."""
+    found = next(source, None)
+    if found is None:
+        raise UsageError(f"the batches ended at step {step} of {steps}: give more data")
+    if not isinstance(found, Block):
+        return Block(jax.tree.map(lambda leaf: leaf[None], found))
+    left = steps - step
+    kept = jax.tree.map(lambda leaf: leaf[:left], found.batches)
+    return found._replace(batches=kept)
 
 
 class _Run:
     """How far a run has come, and what it has not yet told."""
 
     def __init__(self, config: FitConfig, checkpoints: Checkpoints, plan: Plan):
-        self.done = 0
+        self.done = self._before = 0  # Steps, and those before the last block.
         self._config, self._checkpoints, self._plan = config, checkpoints, plan
         self._sums: dict[str, list[float]] = {}  # Name -> total, weight.
         self._waiting: list[tuple[int, Any, jax.Array]] = []  # On the devices.
@@ -294,14 +200,15 @@ class _Run:
                 f"the checkpoint of step {newest} was made with seed {meta['seed']}, "
                 f"this run has {self._config.seed}; use another --workdir"
             )
-        self.done, self._sums = newest, meta["sums"]
+        self.done = self._before = newest
+        self._sums = meta["sums"]
         self._told = (newest, time.monotonic())
         return state
 
     def advance(self, logs: dict[str, Mean], finite: jax.Array) -> None:
-        """Counts a step. Looks at the one before: this one may still be computing."""
-        self.done += 1
-        self._waiting.append((self.done, logs, finite))
+        """Counts a block. Looks at the one before: this one may still be computing."""
+        self._before, self.done = self.done, self.done + len(finite)
+        self._waiting.append((self._before, logs, finite))
         if len(self._waiting) > 1:
             self._check(self._waiting[-2])
 
@@ -312,8 +219,7 @@ class _Run:
         progress: Callable[[int, int], None] | None,
     ) -> None:
         """Logs and saves, where it is time to."""
-        last = self.done == self._config.steps
-        if last or self.done % self._config.log_every == 0:
+        if self._passed(self._config.log_every):
             self._collect()
             means = {
                 name: t / w if w else jnp.nan for name, (t, w) in self._sums.items()
@@ -323,10 +229,15 @@ class _Run:
             rate = steps / max(self._told[1] - since, 1e-9)
             log.write(self.done, {**means, "steps_per_second": rate})
             self._sums = {}
-        if self.done % self._config.checkpoint_every == 0:
+        if self._passed(self._config.checkpoint_every):
             self.save(state)
         if progress is not None:
             progress(self.done, self._config.steps)
+
+    def _passed(self, every: int) -> bool:
+        """Whether the last block reached a multiple of `every`, or the end."""
+        is_last = self.done == self._config.steps
+        return is_last or self.done // every > self._before // every
 
     def save(self, state: TrainState) -> None:
         """Saves a state that is known to be finite."""
@@ -341,16 +252,19 @@ class _Run:
         for logs in jax.device_get([logs for _, logs, _ in self._waiting]):
             for name, mean in sorted(logs.items()):
                 total, weight = self._sums.get(name, (0.0, 0.0))
-                sums = [total + float(mean.total), weight + float(mean.weight)]
-                self._sums[name] = sums
+                for more, by in zip(mean.total, mean.weight, strict=True):
+                    total, weight = total + float(more), weight + float(by)
+                self._sums[name] = [total, weight]
         self._waiting = []
 
     def _check(self, entry: tuple[int, Any, jax.Array]) -> None:
-        step, logs, finite = entry
+        before, logs, finite = entry
         flags = jax.device_get(finite)
         if flags.all():
             return
+        first = int(flags.all(1).argmin())
         names = guarded_terms(logs, self._plan.like.params)
-        bad = [name for name, ok in zip(names, flags, strict=True) if not ok]
+        bad = [name for name, ok in zip(names, flags[first], strict=True) if not ok]
         more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+        step = before + first + 1
         raise NonFiniteError(f"step {step}: {bad[0]} is not finite{more}")

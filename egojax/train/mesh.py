@@ -13,6 +13,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from egojax.errors import UsageError
+from egojax.task import Block
 
 # (pattern, spec): a leaf whose path contains a match of the pattern is laid out by the
 # spec. The first rule that matches holds. The moments of an optimiser have the paths of
@@ -48,9 +49,9 @@ def whole(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def split(mesh: Mesh) -> NamedSharding:
-    """The first axis over "data"."""
-    return NamedSharding(mesh, PartitionSpec("data"))
+def split(mesh: Mesh, axis: int = 0) -> NamedSharding:
+    """An axis, the first if none is named, over "data"."""
+    return NamedSharding(mesh, PartitionSpec(*[None] * axis, "data"))
 
 
 def lay_out(tree: Any, mesh: Mesh, rules: Rules = ()) -> Any:
@@ -87,20 +88,21 @@ def lay_out(tree: Any, mesh: Mesh, rules: Rules = ()) -> Any:
     return out
 
 
-def put_batch(batch: Any, mesh: Mesh) -> Any:
-    """Puts a host batch on the devices, split along the first axis.
+def put_block(block: Block, mesh: Mesh) -> Block:
+    """Puts host arrays on the devices: batches split, what they share whole.
 
     Raises:
-      UsageError: a first axis does not divide by the number of devices.
+      UsageError: the first axis of a batch does not divide by the number of devices.
     """
     count = mesh.shape["data"]
-    for path, leaf in jax.tree_util.tree_leaves_with_path(batch):
-        if np.ndim(leaf) == 0 or np.shape(leaf)[0] % count:
+    for path, leaf in jax.tree_util.tree_leaves_with_path(block.batches):
+        if np.ndim(leaf) < 2 or np.shape(leaf)[1] % count:
             raise UsageError(
-                f"batch: {path_name(path)} has shape {np.shape(leaf)}; its first axis "
-                f"must divide by {count} devices; change the batch size or mesh.data"
+                f"batch: {path_name(path)} has shape {np.shape(leaf)[1:]}; its first "
+                f"axis must divide by {count} devices; change the batch size or "
+                "mesh.data"
             )
-    return jax.device_put(batch, split(mesh))
+    return jax.device_put(block, Block(split(mesh, 1), whole(mesh)))
 
 
 def path_name(path: tuple) -> str:

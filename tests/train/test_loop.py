@@ -21,9 +21,11 @@ from jax.sharding import PartitionSpec as P
 
 from egojax.errors import UsageError
 from egojax.metrics import Mean
+from egojax.task import Block
 from egojax.train import loop
-from egojax.train.loop import FitConfig, batches_by_skipping, fit
-from egojax.train.mesh import make_mesh, put_batch
+from egojax.train.loop import FitConfig, fit
+from egojax.train.mesh import make_mesh, put_block
+from egojax.train.step import make_plan, make_train_step
 
 CONFIG = FitConfig(steps=7, log_every=2, checkpoint_every=3)
 
@@ -234,7 +236,7 @@ def test_a_non_finite_gradient_is_named(tmp_path):
 def test_weights_may_be_split_over_devices_by_a_rule(tmp_path):
     rules = [("layers/0/kernel", P(None, "data"))]
     tx = optax.sgd(0.05, momentum=0.9)
-    plan = loop.make_plan(Regression().init, tx, make_mesh(4), rules)
+    plan = make_plan(Regression().init, tx, make_mesh(4), rules)
     kernel = plan.shardings.params["layers"][0]["kernel"]
     trace = plan.shardings.opt_state[0].trace["layers"][0]["kernel"]
     assert kernel.spec == trace.spec == P(None, "data")
@@ -242,25 +244,67 @@ def test_weights_may_be_split_over_devices_by_a_rule(tmp_path):
     assert_same(got, train(tmp_path / "whole", tx=tx), rtol=1e-5, atol=1e-6)
 
 
-def test_skipping_gives_the_same_batches_as_indexing(tmp_path, straight):
+def blocks_of(size: int, count: int = 100):
+    """The same batches, several at once, and something that they share."""
+
+    def blocks(first):
+        for at in range(first, count, size):
+            picked = [batch_of(step) for step in range(at, min(at + size, count))]
+            yield Block(jax.tree.map(lambda *x: np.stack(x), *picked), np.float32(2))
+
+    return blocks
+
+
+class Sharing(Regression):
+    """Its loss sees what the batches share."""
+
+    def loss(self, model, batch, key):
+        batch, shared = batch
+        loss, logs = Regression.loss(self, model, batch, key)
+        return loss, {**logs, "shared": shared}
+
+
+@pytest.mark.parametrize("size", [2, 3, 7, 50])
+def test_steps_in_blocks_are_the_steps_one_by_one(tmp_path, straight, size):
+    got = train(tmp_path, task=Sharing(), batches=blocks_of(size))
+    assert_same(got, straight[0], rtol=1e-5, atol=1e-6)
+    rows = numbers(tmp_path)
+    assert rows[-1]["step"] == 7 and all(row["shared"] == 2 for row in rows)
+
+
+@pytest.mark.parametrize("stop_at", [2, 4])
+def test_blocks_stopped_and_resumed_are_blocks_never_stopped(tmp_path, stop_at):
+    whole = train(tmp_path / "whole", task=Sharing(), batches=blocks_of(2))
+
     def interrupt(done, total):
-        if done == 2:
+        if done == stop_at:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    batches = batches_by_skipping(lambda: map(batch_of, range(100)))
-    with pytest.raises(loop.Interrupted):
-        train(tmp_path, batches=batches, progress=interrupt)
-    assert_same(train(tmp_path, batches=batches), straight[0], rtol=0, atol=0)
+    stopped = dict(task=Sharing(), batches=blocks_of(2))
+    with pytest.raises(loop.Interrupted, match=f"step {stop_at}"):
+        train(tmp_path / "cut", progress=interrupt, **stopped)
+    assert_same(train(tmp_path / "cut", **stopped), whole, rtol=0, atol=0)
+    assert numbers(tmp_path / "cut") == numbers(tmp_path / "whole")
+
+
+def test_a_step_within_a_block_that_is_not_finite_is_named(tmp_path):
+    def blocks(first):
+        for block in blocks_of(4)(first):
+            block.batches[1][2] = np.nan
+            yield block
+
+    with pytest.raises(loop.NonFiniteError, match=r"step 3: .* is not finite"):
+        train(tmp_path, task=Sharing(), batches=blocks)
 
 
 def test_the_step_lowers_for_every_platform():
     task, tx, mesh = Regression(), optax.adam(0.1), make_mesh(4)
-    plan = loop.make_plan(task.init, tx, mesh)
-    step = loop.make_train_step(task.loss, plan, tx, mesh)
-    batch = put_batch(batch_of(0), mesh)
+    plan = make_plan(task.init, tx, mesh)
+    step = make_train_step(task.loss, plan, tx, mesh)
+    block = put_block(next(blocks_of(2)(0))._replace(shared=None), mesh)
     platforms = ("cpu", "cuda", "tpu")
     exported = jax.export.export(step, platforms=platforms)(
-        plan.like, batch, jax.random.key(0)
+        plan.like, block, jax.random.key(0)
     )
     assert exported.platforms == platforms and exported.nr_devices == 4
 
@@ -290,7 +334,9 @@ def test_a_checkpoint_of_another_run_is_refused(straight, change, message):
 
 
 def test_batches_that_end_too_early_are_told(tmp_path):
-    few = batches_by_skipping(lambda: map(batch_of, range(2)))
+    def few(first):
+        return map(batch_of, range(first, 2))
+
     with pytest.raises(UsageError, match="ended at step 2 of 7"):
         train(tmp_path, batches=few)
 
