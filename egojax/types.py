@@ -123,6 +123,15 @@ class Mesh:
     colors: np.ndarray | None = None  # uint8 (V, 3)
 
 
+class View(NamedTuple):
+    """What a radiance field must know of a frame beside its image and camera (host)."""
+
+    near: float  # Camera z, world units; 0 < near < far.
+    far: float
+    slot: int  # Row of the frame in tables of time and appearance codes, from 0.
+    split: str  # "train", "val" or "test".
+
+
 # ---------------------------------------------------------- pytrees that cross jit
 
 
@@ -184,6 +193,7 @@ class Clip:
     flow_fwd: Source[Any] | None = None  # float32 (H, W, 2), pixels to frame t + 1.
     flow_bwd: Source[Any] | None = None  # float32 (H, W, 2), pixels to frame t - 1.
     tracks: Source[Any] | None = None  # Tracks of one frame: (N, 2) and (N,).
+    views: Source[Any] | None = None  # View | None: as a radiance field is trained.
     streams: Mapping[str, Source[Any]] = dataclasses.field(default_factory=dict)
     truth: "Clip | None" = None  # The same frames as they really are, where known.
     notes: tuple[str, ...] = ()  # What the reader wants the user to know, a line each.
