@@ -16,10 +16,12 @@ from typing import Any
 import numpy as np
 
 from egojax.data import arrays, colmap, poses, values
-from egojax.data.images import natural_key
+from egojax.data.images import last_number, natural_key
 from egojax.errors import UsageError
 from egojax.ops import camera as camera_ops
 from egojax.types import Camera
+
+ASPECT = 0.05  # Stored images may be wider or higher than the camera's by that.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +34,8 @@ class PoseFile:
     w2c: np.ndarray  # float64 (T, 4, 4)
     names: tuple[str, ...]  # Without suffix.
     camera: Camera  # At the origin: intrinsics and lens.
+    files: tuple[str, ...]  # Images as the file names them.
+    keys: tuple[str, ...]  # By which the file's tables know the frames.
     points: np.ndarray | None = None  # float64 (P, 3)
     notes: tuple[str, ...] = ()
     fps: float | None = None  # Of the video; None if the file is not named after it.
@@ -57,14 +61,34 @@ def read_poses(path: pathlib.Path | str) -> PoseFile:
       UsageError: malformed; a line for each problem.
     """
     path = pathlib.Path(path)
-    data = arrays.read_json(path)
+    return parse_poses(path, arrays.read_json(path))
+
+
+def parse_poses(
+    path: pathlib.Path, data: Any, stored_hw: tuple[int, int] | None = None
+) -> PoseFile:
+    """As `read_poses`, of what the file holds.
+
+    Args:
+      stored_hw: Size of the images of a scene, where they are there: its intrinsics
+        belong to them, if it has no camera.
+    """
     if not isinstance(data, dict) or not isinstance(data.get("images"), dict):
         raise UsageError(f'{path}: expected an object with "camera" and "images"')
-    camera = _camera(path, data.get("camera"))
-    read = _read_neuraldiff if "poses" in data else _read_fields
-    names, w2c, notes = read(path, data, camera)
+    is_scene = "poses" in data
+    if is_scene and data.get("camera") is None:
+        camera = _stored_camera(path, data, stored_hw)
+    else:
+        camera = _camera(path, data.get("camera"))
+    read = _read_neuraldiff if is_scene else _read_fields
+    names, files, keys, w2c = read(path, data)
     points = _points(path, data.get("points"))
-    return PoseFile(w2c, names, camera, points, notes, video_fps(path))
+    notes = _defects(path, data, camera) if is_scene else ()
+    fps = video_fps(path)
+    return PoseFile(w2c, names, camera, files, keys, points, notes, fps)
+
+
+Table = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], np.ndarray]
 
 
 def video_fps(path: pathlib.Path | str) -> float | None:
@@ -80,9 +104,19 @@ def video_fps(path: pathlib.Path | str) -> float | None:
     return None
 
 
-def _read_fields(
-    path: pathlib.Path, data: Any, camera: Camera
-) -> tuple[tuple[str, ...], np.ndarray, tuple[str, ...]]:
+def frame_rate(name: pathlib.Path | str, frame_ids: Iterable[str]) -> float | None:
+    """Frames a second of some frames of the video that `name` is, or is in.
+
+    That of the video, over the usual step of the numbers in the frames' names.
+    """
+    rate = video_fps(name)
+    numbers = [n for n in map(last_number, frame_ids) if n is not None]
+    step = float(np.median(np.diff(numbers))) if len(numbers) > 1 else 1.0
+    return rate / step if rate is not None and step > 0 else None
+
+
+def _read_fields(path: pathlib.Path, data: Any) -> Table:
+    """Names, files and keys of the frames, and their w2c."""
     problems: list[str] = []
     rows = _numbers(path, data["images"], (7,), problems)
     for name, row in rows.items():
@@ -96,7 +130,7 @@ def _read_fields(
         colmap.pose(colmap.ColmapImage(1, tuple(rows[n][:4]), tuple(rows[n][4:])))
         for n in order
     ]
-    return frames, np.array(w2c), ()
+    return frames, tuple(order), tuple(order), np.array(w2c)
 
 
 def _frames(
@@ -138,9 +172,8 @@ def write_poses(path: pathlib.Path | str, model: colmap.ColmapModel) -> None:
     )
 
 
-def _read_neuraldiff(
-    path: pathlib.Path, data: Any, camera: Camera
-) -> tuple[tuple[str, ...], np.ndarray, tuple[str, ...]]:
+def _read_neuraldiff(path: pathlib.Path, data: Any) -> Table:
+    """As `_read_fields`."""
     problems: list[str] = []
     given = data["poses"]
     if not isinstance(given, dict):
@@ -151,7 +184,8 @@ def _read_neuraldiff(
     if len(named) < len(keys):
         unnamed = [key for key in keys if key not in data["images"]]
         problems += [f"{path}: images: no {k}, which has a pose" for k in unnamed]
-    frames = _frames(path, [data["images"][key] for key in named], problems)
+    files = [data["images"][key] for key in named]
+    frames = _frames(path, files, problems)
     c2w = np.tile(np.eye(4), (len(keys), 1, 1))
     c2w[:, :3] = np.array([rows[key] for key in keys]).reshape(-1, 3, 4)
     for n in np.flatnonzero(~poses.is_rigid(c2w)):
@@ -159,7 +193,7 @@ def _read_neuraldiff(
     if problems:
         raise UsageError.from_problems(problems)
     w2c = np.linalg.inv(camera_ops.c2w_from_opengl(c2w))
-    return frames, w2c, _defects(path, data, camera)
+    return frames, tuple(files), tuple(keys), w2c
 
 
 def _defects(path: pathlib.Path, data: Any, camera: Camera) -> tuple[str, ...]:
@@ -170,9 +204,13 @@ def _defects(path: pathlib.Path, data: Any, camera: Camera) -> tuple[str, ...]:
         found = given.astype(np.float64).reshape(3, 3)
     except (TypeError, ValueError):
         return (f"{path}: no readable intrinsics; those of its camera are used",)
-    scale = wanted[0, 0] / found[0, 0] if found[0, 0] else np.nan
-    if np.allclose(found[:2] * scale, wanted[:2], rtol=1e-3):
-        return ()
+    # Widths and heights of stored images are whole: each has a scale of its own.
+    focal = np.diagonal(found)[:2]
+    if (focal > 0).all():
+        scale = np.diagonal(wanted)[:2] / focal
+        close = np.allclose(found[:2] * scale[:, None], wanted[:2], rtol=1e-3)
+        if close and np.isclose(*scale, rtol=ASPECT):
+            return ()
     height, width = camera.size_hw
     size = " x ".join(f"{data.get(key)}" for key in ("image_w", "image_h"))
     return (
@@ -181,6 +219,42 @@ def _defects(path: pathlib.Path, data: Any, camera: Camera) -> tuple[str, ...]:
         f"every camera as f, cx, cy; its camera is used, with centre "
         f"({wanted[0, 2]:.6g}, {wanted[1, 2]:.6g}) and {width} x {height} pixels",
     )
+
+
+def _stored_camera(
+    path: pathlib.Path, data: Any, stored_hw: tuple[int, int] | None
+) -> Camera:
+    """The camera of the stored images, by the intrinsics of a scene without another."""
+    height, width = data.get("image_h"), data.get("image_w")
+    size_hw = stored_hw
+    if size_hw is None and _is_size(height) and _is_size(width):
+        size_hw = (int(height), int(width))
+    k = values.numbers(data.get("intrinsics"), (3, 3))
+    problems = []
+    if size_hw is None:
+        problems.append(
+            f"{path}: no camera, no images, and no image_w and image_h in pixels: "
+            "nothing says the size of images"
+        )
+    if k is None or min(k[0, 0], k[1, 1]) <= 0 or k[2].tolist() != [0, 0, 1]:
+        problems.append(
+            f"{path}: no camera, and intrinsics are not "
+            "[[fx, 0, cx], [0, fy, cy], [0, 0, 1]]"
+        )
+    elif size_hw and not (0 < k[0, 2] < size_hw[1] and 0 < k[1, 2] < size_hw[0]):
+        problems.append(
+            f"{path}: no camera, and intrinsics with centre ({k[0, 2]:.6g}, "
+            f"{k[1, 2]:.6g}) for images of {size_hw[1]} x {size_hw[0]}"
+        )
+    if problems or k is None or size_hw is None:
+        raise UsageError.from_problems(problems)
+    return Camera(k, np.eye(4), size_hw=size_hw)
+
+
+def _is_size(given: Any) -> bool:
+    """Whether this is a whole number of pixels; converters also write fractions."""
+    whole = values.is_number(given) and float(given).is_integer()
+    return whole and 1 <= given <= colmap.MAX_SIDE
 
 
 def _camera(path: pathlib.Path, given: Any) -> Camera:

@@ -103,6 +103,33 @@ def test_the_rate_follows_from_the_name_of_the_video(path, fps):
     assert epic.video_fps(path) == fps
 
 
+def test_images_keep_the_names_and_keys_of_their_file(tmp_path):
+    found = epic.read_poses(write(tmp_path))
+    assert found.files == found.keys == ("frame_1.jpg", "frame_2.jpg")
+    found = epic.read_poses(write(tmp_path, **scene()))
+    assert found.keys == ("7", "30")
+    assert found.files == ("IMG_0000000007.bmp", "IMG_0000000030.bmp")
+
+
+def test_a_width_and_a_height_that_are_cut_to_pixels_are_no_defect(tmp_path):
+    """456 x 256 at a third is 152 x 85.3: stored as 152 x 85."""
+    k = np.array([[280, 0, 228], [0, 281, 128], [0, 0, 1]])
+    cut = (k * [[152 / 456], [85 / 256], [1]]).tolist()
+    assert epic.read_poses(write(tmp_path, **scene(intrinsics=cut))).notes == ()
+    squeezed = (k * [[0.5], [0.4], [1]]).tolist()
+    assert epic.read_poses(write(tmp_path, **scene(intrinsics=squeezed))).notes
+    zero = np.zeros((3, 3)).tolist()
+    assert epic.read_poses(write(tmp_path, **scene(intrinsics=zero))).notes
+
+
+def test_frames_come_at_the_rate_of_their_steps():
+    names = ["frame_401", "frame_409", "frame_417", "frame_1000"]
+    assert epic.frame_rate("P01_01", names) == 7.5
+    assert epic.frame_rate("P01_01", names[:1]) == 60
+    assert epic.frame_rate("P01_101", ["a", "b"]) == 50
+    assert epic.frame_rate("mine", names) is None
+
+
 def test_a_model_of_two_cameras_is_no_pose_file(tmp_path):
     camera = colmap.ColmapCamera("PINHOLE", (2, 2), (1.0, 1.0, 1.0, 1.0))
     none = np.zeros((0, 3))
