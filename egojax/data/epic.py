@@ -8,6 +8,7 @@ the parameters of every model as (f, cx, cy), so that its own are wrong.
 
 import collections
 import dataclasses
+import os
 import pathlib
 import re
 from collections.abc import Iterable
@@ -21,6 +22,7 @@ from egojax.errors import UsageError
 from egojax.ops import camera as camera_ops
 from egojax.types import Camera
 
+MAX_NAME = 255  # Bytes of a file's name.
 ASPECT = 0.05  # Stored images may be wider or higher than the camera's by that.
 
 
@@ -141,11 +143,18 @@ def _frames(
     for name in names:
         try:
             frames.append(arrays.frame_name(name))
+            if is_too_long(name):
+                problems.append(f"{path}: images: {name!r:.80}: too long for a file")
         except ValueError as err:
             problems.append(f"{path}: images: {err}")
     twice = [n for n, count in collections.Counter(frames).items() if count > 1]
     problems += [f"{path}: images: {name} is there twice" for name in twice]
     return tuple(frames)
+
+
+def is_too_long(name: str) -> bool:
+    """Whether no file can have this name: to ask the disk for it is an error."""
+    return max(len(os.fsencode(part)) for part in name.split("/")) > MAX_NAME
 
 
 def write_poses(path: pathlib.Path | str, model: colmap.ColmapModel) -> None:
@@ -198,11 +207,9 @@ def _read_neuraldiff(path: pathlib.Path, data: Any) -> Table:
 
 def _defects(path: pathlib.Path, data: Any, camera: Camera) -> tuple[str, ...]:
     """A note where the file's own intrinsics are not those of its camera."""
-    given = np.asarray(data.get("intrinsics"), object)
+    found = values.numbers(data.get("intrinsics"), (3, 3))
     wanted = np.asarray(camera.intrinsics)
-    try:
-        found = given.astype(np.float64).reshape(3, 3)
-    except (TypeError, ValueError):
+    if found is None:
         return (f"{path}: no readable intrinsics; those of its camera are used",)
     # Widths and heights of stored images are whole: each has a scale of its own.
     focal = np.diagonal(found)[:2]
@@ -293,7 +300,7 @@ def _points(path: pathlib.Path, given: Any) -> np.ndarray | None:
         return None
     try:
         points = np.asarray(given, np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         points = np.zeros((0, 0))
     if points.ndim != 2 or points.shape[1] < 3 or not np.isfinite(points).all():
         raise UsageError(f"{path}: points: expected rows of x, y, z, r, g, b")

@@ -13,6 +13,7 @@ Source: Tschernezki et al. 2021 (NeuralDiff), dataset/ and utils.py.
 """
 
 import dataclasses
+import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -28,7 +29,12 @@ from egojax.ops import scene_bounds
 from egojax.ops.scene_bounds import Bounds
 from egojax.types import Clip, Source
 
-NUM_SLOTS = 1000  # Of published scenes, whose ids are slots.
+# The published scenes of EPIC-Diff: their ids are slots, of which they have 1000.
+EPIC_DIFF = (
+    *("P01_01", "P03_04", "P04_01", "P05_01", "P06_03"),
+    *("P08_01", "P09_02", "P13_03", "P16_01", "P21_01"),
+)
+NUM_SLOTS = 1000
 Kind = Literal["auto", "linear", "rank", "id"]
 
 
@@ -47,7 +53,7 @@ def read_neuraldiff(
       root: The folder of scenes, or, without `vid`, that of the scene.
       fps: Frames a second; None = by the name of the video, else 30.
       slots, num_slots: As `scene_bounds.slots` has them; "auto" takes ids as slots
-        where they are below `NUM_SLOTS`, as in published scenes, else scales them.
+        in a scene of `EPIC_DIFF` where they are below `NUM_SLOTS`, else scales them.
       near_floor: Quantile of near over the video that no frame's goes below.
 
     Returns:
@@ -245,8 +251,9 @@ class _Check:
     def slots(self, ids: Sequence[int], kind: Kind, num: int | None) -> np.ndarray:
         """The slot of each frame."""
         if kind == "auto":
-            is_published = bool(ids) and 0 <= ids[0] <= ids[-1] < (num or NUM_SLOTS)
-            kind = "id" if is_published else "linear"
+            is_known = self._path.resolve().parent.name in EPIC_DIFF
+            fits = bool(ids) and 0 <= ids[0] <= ids[-1] < (num or NUM_SLOTS)
+            kind = "id" if is_known and fits else "linear"
         try:
             return scene_bounds.slots(ids, num, kind)
         except ValueError as err:
@@ -282,7 +289,7 @@ class _Check:
             except ValueError:
                 continue  # Told by the reader of poses.
             paths.append(folder / name)
-        paths = [path for path in paths if path.is_file()]
+        paths = [path for path in paths if os.path.isfile(path)]  # Of any length.
         try:
             return images.first_size(paths, images.read_image) if paths else None
         except UsageError as err:

@@ -44,6 +44,11 @@ def read_posed_images(model: pathlib.Path) -> PosedImages:
         for name in cameras
         if pathlib.PurePath(name).suffix.lower() not in IMAGES
     ]
+    problems += [
+        f"{model}: {name:.80}...: too long for a file's name"
+        for name in cameras
+        if epic.is_too_long(name)
+    ]
     if not len(points):
         problems.append(f"{model}: no points, and near and far follow from these")
     if problems:

@@ -118,8 +118,9 @@ def test_a_width_and_a_height_that_are_cut_to_pixels_are_no_defect(tmp_path):
     assert epic.read_poses(write(tmp_path, **scene(intrinsics=cut))).notes == ()
     squeezed = (k * [[0.5], [0.4], [1]]).tolist()
     assert epic.read_poses(write(tmp_path, **scene(intrinsics=squeezed))).notes
-    zero = np.zeros((3, 3)).tolist()
-    assert epic.read_poses(write(tmp_path, **scene(intrinsics=zero))).notes
+    for value in (0.0, float("inf"), float("nan")):
+        bad = np.full((3, 3), value).tolist()
+        assert epic.read_poses(write(tmp_path, **scene(intrinsics=bad))).notes
 
 
 def test_frames_come_at_the_rate_of_their_steps():

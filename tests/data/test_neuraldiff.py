@@ -39,7 +39,7 @@ def write(root, data, size=(32, 24), masks=()):
     (folder / "frames").mkdir(parents=True)
     (folder / "meta.json").write_text(json.dumps(data))
     for i, name in data["images"].items():
-        if size and isinstance(name, str) and "/" not in name:
+        if size and isinstance(name, str) and "/" not in name and len(name) < 99:
             Image.new("RGB", size, (int(i), 7, 9)).save(folder / "frames" / name)
     for i, mask in masks:
         (folder / "annotations").mkdir(exist_ok=True)
@@ -82,6 +82,20 @@ def test_ids_of_real_videos_are_scaled_to_slots_and_sorted(tmp_path):
     assert "ids_all is not in order" in clip.notes[0]
     ranks = neuraldiff.read_neuraldiff(tmp_path / "P01_01", slots="rank").views
     assert [v.slot for v in ranks] == [0, 1, 2]
+
+
+def test_ids_are_slots_in_published_scenes_alone(tmp_path):
+    data = meta(4)
+    for key in ("images", "poses", "nears", "fars"):
+        data[key] = {str(int(i) + 80): value for i, value in data[key].items()}
+    data |= {"ids_all": [80, 81, 82, 83], "ids_train": [81, 82, 83], "ids_test": [80]}
+    folder = write(tmp_path, data)
+    for name, slots in (("P01_01", [80, 81, 82, 83]), ("mine", [0, 1, 2, 3])):
+        folder = folder.rename(tmp_path / name)
+        clip = neuraldiff.read_neuraldiff(folder)
+        assert [v.slot for v in clip.views] == slots
+    clip = neuraldiff.read_neuraldiff(folder, slots="id")
+    assert clip.views[3].slot == 83
 
 
 def test_near_gets_a_floor_if_asked(tmp_path):
@@ -205,6 +219,7 @@ BAD = {
     "a pose of zeros": (nested("poses", "2", [[0] * 4] * 3), "not a rotation"),
     "no image": (without("images", "2"), "images: no 2, which has a pose"),
     "an image outside": (nested("images", "2", "../a.bmp"), "'../a.bmp' is not a file"),
+    "a long image": (nested("images", "2", "a" * 300 + ".bmp"), "too long for a file"),
     "an absolute image": (nested("images", "2", "/a.bmp"), "'/a.bmp' is not a file"),
     "two images of a name": (nested("images", "2", "IMG_0000000001.png"), "twice"),
     "an id of two splits": ({"ids_val": [2]}, "ids_val: 2 is in ids_train as"),

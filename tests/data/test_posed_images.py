@@ -43,12 +43,13 @@ def test_ids_are_the_numbers_of_names_or_their_order(tmp_path, names, ids):
 
 
 def test_all_problems_are_told_at_once(tmp_path):
-    write(tmp_path, ["a_1.mp4", "a_2.jpg", "a_3"], points=())
+    write(tmp_path, ["a_1.mp4", "a_2.jpg", "a_3", "b" * 300 + ".jpg"], points=())
     with pytest.raises(UsageError) as err:
         read_posed_images(tmp_path)
     lines = str(err.value).splitlines()
     assert [line.split(": ")[1] for line in lines[:2]] == ["a_1.mp4", "a_3"]
-    assert "no points, and near and far follow from these" in lines[2]
+    assert "bbb...: too long for a file's name" in lines[2]
+    assert "no points, and near and far follow from these" in lines[3]
 
 
 def test_images_are_found_by_name_or_under_another_suffix(tmp_path):
