@@ -56,11 +56,6 @@ def with_views(
     poses, bad = _poses(clip, listed)
     bounds = _bounds(clip, np.array(list(poses.values())), near, far, near_floor)
     is_good = scene_bounds.is_range(bounds)
-    if not is_good.any():
-        raise UsageError(
-            f"{clip.name}: no frame has points at two depths before its camera; are "
-            "the points in the world of the poses? Else give near and far"
-        )
     reason = "no points at two depths before its camera: no near and far"
     bad |= {t: reason for t, good in zip(poses, is_good, strict=True) if not good}
     frames = [t for t in poses if t not in bad]
@@ -73,17 +68,22 @@ def with_views(
             strict=True,
         )
     )
+    notes = clip.notes
+    if bad:
+        first = clip.frame_ids[min(bad)]
+        notes = (*notes, f"{len(bad)} frames have no near and far ({first})")
+    return clip.replace(views=_source(clip, rows, bad), notes=notes)
 
+
+def _source(
+    clip: Clip, rows: Mapping[int, View], bad: Mapping[int, str]
+) -> Source[View | None]:
     def view(t: int) -> View | None:
         if t in bad:
             raise FrameError(f"{clip.name}: frame {clip.frame_ids[t]}: {bad[t]}")
         return rows.get(t)
 
-    notes = clip.notes
-    if bad:
-        first = clip.frame_ids[min(bad)]
-        notes = (*notes, f"{len(bad)} frames have no near and far ({first})")
-    return clip.replace(views=Source(view, clip.num_frames), notes=notes)
+    return Source(view, clip.num_frames)
 
 
 def make_views(
@@ -174,7 +174,13 @@ def _bounds(
         np.full(len(w2c), fixed) if fixed is not None else computed
         for fixed, computed in zip((near, far), found, strict=True)
     )
-    return Bounds(*given)
+    bounds = Bounds(*given)
+    if not scene_bounds.is_range(bounds).any():
+        raise UsageError(
+            f"{clip.name}: no frame has points at two depths before its camera; are "
+            "the points in the world of the poses? Else give near and far"
+        )
+    return bounds
 
 
 def _split(
