@@ -114,7 +114,7 @@ def _with_segments(folder: pathlib.Path, name: str, max_number: int) -> Clip:
     tree = segmaps.read_tree(folder)
     clip = Clip(name, tree.frame_ids, tree.size_hw, category_names=tree.category_names)
     clip = clip.replace(labels=tree.labels, segments=tree.segments)
-    clip = clip.replace(fps=_fps(name, clip.frame_ids))
+    clip = clip.replace(fps=epic.frame_rate(name, clip.frame_ids) or 30.0)
     numbers = [images.last_number(frame) for frame in clip.frame_ids]
     kept = [t for t, n in enumerate(numbers) if n is None or n <= max_number]
     if not kept:
@@ -124,15 +124,6 @@ def _with_segments(folder: pathlib.Path, name: str, max_number: int) -> Clip:
         note = f"{folder}: {left} frames beyond number {max_number} are left out"
         clip = clip.select(kept).replace(notes=(note,))
     return clip
-
-
-def _fps(name: str, frame_ids: tuple[str, ...]) -> float:
-    """The video's rate over the usual step of the frames' numbers; 30 if unknown."""
-    rate = epic.video_fps(name)
-    numbers = [images.last_number(frame) for frame in frame_ids]
-    steps = np.diff([n for n in numbers if n is not None])
-    step = float(np.median(steps)) if len(steps) else 1.0
-    return 30.0 if rate is None or step <= 0 else rate / step
 
 
 # -------------------------------------------------------------------- other layers
