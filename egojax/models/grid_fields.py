@@ -1,0 +1,141 @@
+"""The fast fields: the same three streams, in hashed grids and small networks.
+
+Positions come contracted into the unit cube, the actor's in the axes of the camera. As
+in `models.nerf` a ray has S samples, and what they share is multiplied once.
+"""
+
+import dataclasses
+import itertools
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from egojax.models.nerf import Affine, Samples
+from egojax.ops.encoding import frequency_encoding, time_basis
+from egojax.ops.hash_grid import HashGrid, hash_encode
+
+DENSITY_BIAS = -1.0  # Streams start thin.
+TABLE_RANGE = 1e-4  # Of fresh tables.
+GEOMETRY = 15  # Numbers that the density network hands to the colour network.
+
+
+STATIC, MOVING = HashGrid(12, 16, 1024, 19), HashGrid(8, 16, 256, 18)
+PROPOSAL = HashGrid(5, 16, 256, 17)
+
+
+@dataclasses.dataclass(frozen=True)
+class GridConfig:
+    """Sizes of the fields."""
+
+    static: HashGrid = STATIC
+    moving: HashGrid = MOVING
+    proposal: HashGrid = PROPOSAL
+    width: int = 64
+    proposal_width: int = 16
+    direction_bands: int = 2
+    actor_bands: int = 6
+    num_slots: int = 1000
+    appearance_dim: int = 8
+    time_dim: int = 16
+    time_basis: int = 21
+    dtype: str = "float32"  # Of products.
+
+
+def density_of(x: Array) -> Array:
+    """What a network's number says of a density, >= 0."""
+    return jax.nn.softplus(x + DENSITY_BIAS)
+
+
+class Mlp(nnx.Module):
+    """Affine layers with rectifiers between them."""
+
+    def __init__(self, dims: tuple[int, ...], dtype: str, rngs: nnx.Rngs):
+        pairs = itertools.pairwise(dims)
+        self.layers = nnx.List([Affine(a, b, dtype, rngs) for a, b in pairs])
+
+    def __call__(self, x: Array, per_ray: Array | None = None) -> Array:
+        """Of samples (*batch, S, A) and of what a ray's samples share (*batch, B)."""
+        for i, layer in enumerate(self.layers):
+            x = layer(x, per_ray) if i == 0 else layer(jax.nn.relu(x))
+        return x
+
+
+def _table(grid: HashGrid, rngs: nnx.Rngs) -> nnx.Param:
+    values = jax.random.uniform(rngs.params(), grid.table_shape, minval=-1.0)
+    return nnx.Param(TABLE_RANGE * values)
+
+
+class GridFields(nnx.Module):
+    """The fields, the proposal and the codes of one scene."""
+
+    def __init__(self, config: GridConfig, *, rngs: nnx.Rngs):
+        self.config = config
+        width, dtype = config.width, config.dtype
+        direction = 3 + 6 * config.direction_bands
+        self.proposal_table = _table(config.proposal, rngs)
+        self.proposal = Mlp(
+            (config.proposal.dim, config.proposal_width, 1), dtype, rngs
+        )
+        self.static_table = _table(config.static, rngs)
+        self.geometry = Mlp((config.static.dim, width, 1 + GEOMETRY), dtype, rngs)
+        color = GEOMETRY + direction + config.appearance_dim
+        self.color = Mlp((color, width, 3), dtype, rngs)
+        self.moving_table = _table(config.moving, rngs)
+        changing = width, width, 5  # Density, colour, uncertainty.
+        moving = config.moving.dim + config.time_dim
+        self.moving = Mlp((moving, *changing), dtype, rngs)
+        actor = 3 + 6 * config.actor_bands + config.time_dim
+        self.actor = Mlp((actor, *changing), dtype, rngs)
+        self.appearance = nnx.Param(
+            jnp.zeros((config.num_slots, config.appearance_dim))
+        )
+        shape = config.time_basis, config.time_dim
+        table = jax.random.uniform(rngs.params(), shape, minval=-1.0)
+        self.time = nnx.Param((6.0 / config.time_dim) ** 0.5 * table)
+
+    def time_code(self, slots: Int[Array, "*batch"]) -> Float[Array, "*batch C"]:
+        """The code of a time."""
+        config = self.config
+        basis = time_basis(slots, config.num_slots, config.time_basis)
+        return basis @ self.time[...]
+
+    def proposal_density(self, points: Float[Array, "*batch S 3"]) -> Array:
+        """The density that says where to look, (*batch, S)."""
+        table = self.proposal_table[...]
+        encoded = hash_encode(points, table, self.config.proposal)
+        return density_of(self.proposal(encoded)[..., 0])
+
+    def samples(
+        self,
+        points: Float[Array, "*batch S 3"],
+        camera_points: Float[Array, "*batch S 3"],
+        dirs: Float[Array, "*batch 3"],
+        slots: Int[Array, "*batch"],
+        looks: Int[Array, "*batch"],
+    ) -> Samples:
+        """All streams: static, moving, actor.
+
+        Args:
+          points: In the unit cube.
+          camera_points: The same points in the axes of the camera, of some unit length.
+          dirs: Unit length, world.
+          slots: When, for the time codes.
+          looks: Whose appearance code.
+        """
+        config, code = self.config, self.time_code(slots)
+        encoded = hash_encode(points, self.static_table[...], config.static)
+        geometry = self.geometry(encoded)
+        per_ray = frequency_encoding(dirs, config.direction_bands)
+        per_ray = jnp.concatenate([per_ray, self.appearance[...][looks]], axis=-1)
+        color = jax.nn.sigmoid(self.color(geometry[..., 1:], per_ray))
+        moving = hash_encode(points, self.moving_table[...], config.moving)
+        actor = frequency_encoding(camera_points, config.actor_bands)
+        changing = [self.moving(moving, code), self.actor(actor, code)]
+        raw = [geometry[..., 0], *(x[..., 0] for x in changing)]
+        return Samples(
+            density=density_of(jnp.stack(raw)),
+            rgb=jnp.stack([color, *(jax.nn.sigmoid(x[..., 1:4]) for x in changing)]),
+            beta=jax.nn.softplus(jnp.stack([x[..., 4] for x in changing])),
+        )

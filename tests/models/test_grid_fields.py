@@ -1,0 +1,57 @@
+"""The fast fields: shapes, what depends on what, gradients everywhere."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from egojax.models.grid_fields import GridConfig, GridFields
+from egojax.ops.hash_grid import HashGrid
+
+SMALL = GridConfig(
+    static=HashGrid(4, 4, 32, 10),
+    moving=HashGrid(3, 4, 16, 9),
+    proposal=HashGrid(2, 4, 8, 9),
+    width=16,
+    num_slots=20,
+)
+
+
+def ask(model, slots, looks, camera_shift=0.0):
+    rng = np.random.default_rng(0)
+    points = jnp.asarray(rng.random((2, 6, 3)), jnp.float32)
+    dirs = jnp.array([[0.0, 0.0, 1.0], [0.6, 0.0, 0.8]])
+    camera_points = 2 * points - 1 + camera_shift
+    return model.samples(
+        points, camera_points, dirs, jnp.asarray(slots), jnp.asarray(looks)
+    )
+
+
+def same(first, second) -> list[bool]:
+    """Stream by stream."""
+    return [bool((a == b).all()) for a, b in zip(first, second, strict=True)]
+
+
+def test_each_stream_depends_on_its_own_inputs_alone():
+    model = GridFields(SMALL, rngs=nnx.Rngs(0))
+    model.appearance[...] = jax.random.normal(jax.random.key(0), (20, 8))
+    base = ask(model, [3, 4], [3, 4])
+    assert base.density.shape == (3, 2, 6) and base.beta.shape == (2, 2, 6)
+    assert base.rgb.shape == (3, 2, 6, 3)
+    later = ask(model, [9, 9], [3, 4])
+    assert same(base.density, later.density) == [True, False, False]
+    looks = ask(model, [3, 4], [9, 9])
+    assert same(base.rgb, looks.rgb) == [False, True, True]
+    np.testing.assert_array_equal(looks.density, base.density)
+    moved = ask(model, [3, 4], [3, 4], camera_shift=0.3)
+    assert same(base.density, moved.density) == [True, True, False]
+
+
+def test_fresh_streams_are_thin_and_alike():
+    model = GridFields(SMALL, rngs=nnx.Rngs(0))
+    out = ask(model, [3, 4], [3, 4])
+    assert (out.density > 0).all() and (out.density < 1.5).all()
+    assert ((out.rgb > 0.1) & (out.rgb < 0.9)).all()
+    points = jnp.full((2, 3, 3), 0.4)
+    proposed = model.proposal_density(points)
+    assert proposed.shape == (2, 3) and (proposed > 0).all()
