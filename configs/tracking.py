@@ -76,7 +76,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         align=True,  # To the static scene, frame by frame.
         exclude_segments=True,  # Moving things take no part in the alignment.
         smooth=0,  # Frames over which scale and shift are smoothed; 0 = none.
-        renderer="jax",  # jax | embree (extra: mesh)
+        renderer="jax",  # Of a mesh: jax | embree (extra: mesh)
         points="nearest",  # A clip without a mesh: nearest | surface (alpha shape)
         cull=False,  # Draw only faces turned towards the camera (published).
         use_lens=True,  # Undo the lens; the published code ignores it.

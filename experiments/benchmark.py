@@ -19,14 +19,14 @@ import numpy as np
 
 from egojax.apps import cli
 from egojax.data import observations, results
-from egojax.methods import association, evaluation, observing, static_scene
+from egojax.methods import association, evaluation, observing
 from egojax.metrics import (
     bootstrap_difference,
     bootstrap_interval,
     pooled,
 )
 from egojax.metrics.schema import is_percent
-from egojax.tasks import assoc_config, clips, observed, tracking
+from egojax.tasks import assoc_config, clips, observed, opening, tracking
 
 CONFIG = "configs/tracking.py"
 PRESETS = ("ids_only", "all")
@@ -77,7 +77,7 @@ def observe(config, clip, kept: pathlib.Path) -> None:
     if first == clip.num_frames:
         return
     settings = tracking.settings_of(config, clip)
-    static = static_scene.static_renderer(clip, config.depth.renderer)
+    static = opening.scene_of(config, clip)
     for chunk in observing.observe_clip(clip, settings, static, start=first):
         observations.write_chunk(kept, chunk)
 

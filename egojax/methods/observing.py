@@ -17,7 +17,7 @@ from egojax.data.stream import HostFrame, host_frames, partly
 from egojax.errors import FrameError
 from egojax.methods import appearance, lifting
 from egojax.methods.lifting import FrameObservations, LiftMode, Selection
-from egojax.methods.static_scene import StaticDepth
+from egojax.methods.static_scene import CELLS, StaticDepth
 from egojax.ops import depth as depth_ops
 from egojax.types import Camera, Clip, SegmentFeatures, SkippedFrame
 
@@ -31,10 +31,14 @@ class ObserveSettings:
     erode: int = 2
     features: str = "auto"  # auto | file | descriptor | none
     align: bool = True
-    space: str = "depth"  # depth | disparity | official
+    space: depth_ops.Space = "depth"
     exclude_segments: bool = True
 
 
+FEW = (
+    CELLS**2
+)  # Pixels of static depth, of which the points of a scene may give so many.
+LEAST = 12  # Of them, at least, that an alignment takes.
 SEGMENTS = ("labels", "boxes")  # Layers without which a frame has nothing to track.
 
 
@@ -218,7 +222,35 @@ def align_frame(
     if settings.exclude_segments and labels is not None:
         exclude = labels > 0
     fit = depth_ops.align(depth, static, exclude, space=settings.space)
+    if settings.space != "official" and not _is_told(
+        depth, static, exclude, fit, settings.space
+    ):
+        return {}
     return {"scale": np.float64(fit.scale), "shift": np.float64(fit.shift)}
+
+
+def _is_told(
+    depth: np.ndarray,
+    static: np.ndarray,
+    exclude: np.ndarray,
+    fit: depth_ops.Alignment,
+    space: depth_ops.Space,
+) -> bool:
+    """Whether pixels, where they are few, say what the scale and the shift are.
+
+    Sparse points may: unless they are very few, or a line through them explains hardly
+    more than one depth for all, as for points on a wall ahead.
+    """
+    used = np.isfinite(static) & np.isfinite(depth) & ~exclude
+    if used.sum() > FEW:
+        return True
+    if used.sum() < LEAST or not fit.scale > 0:
+        return False
+    line = np.full(1, fit.scale, np.float32), np.full(1, fit.shift, np.float32)
+    aligned = depth_ops.apply_alignment(depth[None], *line, space=space)
+    off = np.abs(np.asarray(aligned)[0][used] - static[used])
+    spread = np.abs(static[used] - np.median(static[used]))
+    return bool(np.median(off) < 0.5 * np.median(spread))
 
 
 def columns(rows: list[tuple[int, FrameObservations]]) -> dict[str, np.ndarray]:

@@ -11,13 +11,14 @@ from egojax.methods.static_scene import StaticDepth
 from egojax.ops import depth as depth_ops
 from egojax.types import Clip
 
+AGREE = 2.0  # Largest ratio of the scales that most frames say.
 NUM_FRAMES = 32  # That are looked at; the median of more is hardly another one.
 
 
 class MetricScale(NamedTuple):
-    """Metres per world unit, and what most frames lie between."""
+    """Metres per world unit, and what most frames lie between; NaN = no frame tells."""
 
-    value: float
+    value: float  # NaN too where frames disagree.
     low: float  # The 10th percentile of the frames.
     high: float  # The 90th.
 
@@ -58,10 +59,14 @@ def frame_scales(
 def metric_scale(
     clip: Clip, settings: ObserveSettings, static_depth: StaticDepth | None
 ) -> MetricScale:
-    """Metres per world unit; NaN if no frame tells. See `frame_scales`."""
+    """Metres per world unit; see `frame_scales`.
+
+    Frames disagree, and tell nothing, if most of them lie further apart than `AGREE`.
+    """
     scales = frame_scales(clip, settings, static_depth)
     value = depth_ops.metric_scale(scales)
     if np.isnan(value):
         return MetricScale(value, value, value)
     low, high = np.percentile(1.0 / scales[scales > 0], [10, 90])
+    value = value if high <= AGREE * low else float("nan")
     return MetricScale(value, float(low), float(high))

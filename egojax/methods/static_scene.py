@@ -10,13 +10,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from egojax.errors import UsageError
 from egojax.ops import camera as camera_ops
 from egojax.ops import mesh, surface
 from egojax.types import Camera, Clip
 
 StaticDepth = Callable[[Camera], np.ndarray]
 PointsAs = Literal["nearest", "surface"]
-CELLS = 12  # Along each side of an image; the nearest point of each counts.
+CELLS = 12  # Along each side of an image; one point of each counts.
+TOO_NEAR = 0.1  # Share of the points that may lie too near.
+ON_RAY = 1e-2  # By how much a point may miss the ray of its pixel, at depth 1.
 
 
 def static_renderer(
@@ -43,10 +46,13 @@ def static_renderer(
     if clip.static_depth is not None or clip.camera is None:
         return None
     scene = clip.mesh
-    if scene is None and clip.points is not None:
+    if scene is None and clip.points is not None and len(clip.points):
         if points == "nearest":
             return nearest_points(clip.points)
-        scene, cull = surface.mesh_from_points(clip.points), False
+        try:
+            scene, cull = surface.mesh_from_points(clip.points), False
+        except UsageError as err:
+            raise UsageError(f"{clip.name}: depth.points=surface: {err}") from None
     if scene is None:
         return None
     if renderer == "embree":
@@ -92,26 +98,51 @@ def nearest_points(points: np.ndarray) -> StaticDepth:
     """Depth at the points of a scene, +inf elsewhere: what they say, and no more.
 
     A surface made of sparse points bridges what is hollow, and lies too near. Points
-    that are hidden behind others say too much; of each cell of the image the nearest
-    one counts.
+    that are hidden behind others say too much, and a few lie too near by mistake: of
+    each cell of the image one near point counts, behind a tenth of the cell's.
 
     Args:
-      points: (P, 3), world units.
+      points: (P, 3), world units; those that are not finite do not count.
     """
-    points = np.asarray(points, np.float64)
+    with np.errstate(over="ignore"):
+        points = np.asarray(points, np.float32)
+    points = points[np.isfinite(points).all(1)]
 
     def depth(camera: Camera) -> np.ndarray:
         height, width = camera.size_hw
-        flat = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), camera)
-        image = camera_ops.project(flat, points.astype(np.float32))
-        xy, z = np.asarray(image.xy), np.asarray(image.z)
-        inside = (z > 0) & (xy >= 0).all(1) & (xy < (width, height)).all(1)
-        order = np.flatnonzero(inside)[np.argsort(z[inside])]
-        column, row = xy[order].astype(int).T
+        xy, z = _visible(points, camera)
+        column, row = xy.astype(int).T
         cell = row * CELLS // height * CELLS + column * CELLS // width
-        _, first = np.unique(cell, return_index=True)
+        order = np.lexsort((z, cell))
+        _, first, count = np.unique(cell[order], return_index=True, return_counts=True)
+        picked = order[first + (TOO_NEAR * count).astype(int)]
         out = np.full((height, width), np.inf, np.float32)
-        out[row[first], column[first]] = z[order[first]]
+        out[row[picked], column[picked]] = z[picked]
         return out
 
     return depth
+
+
+def _visible(points: np.ndarray, camera: Camera) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels and depths of the points in the image, the hidden ones too."""
+    height, width = camera.size_hw
+    flat = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), camera)
+    image = camera_ops.project(flat, points)
+    xy, z = np.asarray(image.xy), np.asarray(image.z)
+    inside = (z > 0) & (xy >= 0).all(1) & (xy < (width, height)).all(1)
+    xy, z = xy[inside], z[inside]
+    if camera.lens != "pinhole" and len(z):
+        # Beyond its range a lens folds: what is far aside comes back into the image.
+        plane = camera_ops.project(without_lens(flat), points).xy
+        plane = _directions(without_lens(flat), np.asarray(plane)[inside])
+        off = np.abs(_directions(flat, xy) - plane).max(1)
+        is_true = off <= ON_RAY * (1.0 + np.abs(plane).max(1))
+        xy, z = xy[is_true], z[is_true]
+    return xy, z
+
+
+def _directions(camera: Camera, xy: np.ndarray) -> np.ndarray:
+    """(N, 2) at depth 1; the number of pixels is padded, so that few are compiled."""
+    padded = np.zeros((1 << (len(xy) - 1).bit_length(), 2), np.float32)
+    padded[: len(xy)] = xy
+    return np.asarray(camera_ops.directions(camera, padded))[: len(xy), :2]

@@ -315,7 +315,7 @@ def settle(scale: np.ndarray, shift: np.ndarray, window: int = 0) -> Settled:
 
 
 def _running_median(values: np.ndarray, window: int) -> np.ndarray:
-    half = window // 2
+    half = min(window // 2, len(values))
     padded = np.pad(values, half, constant_values=np.nan)
     views = np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1)
     return np.nanmedian(views, axis=1)

@@ -13,6 +13,7 @@ from egojax.methods.static_scene import StaticDepth
 from egojax.ops.segments import rank_labels
 from egojax.types import Clip
 
+NUM_POINT_FRAMES = 8  # In which it is tried whether points tell the alignment.
 NUM_FRAMES = 64  # Whose segments are counted before a run; enough to see the share.
 
 
@@ -26,11 +27,7 @@ def settled(config: Any, clip: Clip) -> Clip:
     notes = []
     if config.data.name != "world":  # It is drawn, not read: nothing can be wrong.
         notes += _count_segments(config, clip)
-    if _aligns(config, clip) and not _has_scene(clip):
-        notes.append(
-            "depth counts as it is, in world units: there is no mesh, no points and no "
-            "static depth to align it to"
-        )
+    notes += _check_alignment(config, clip)
     number, told = _scale_of(config, clip)
     clip = clip.replace(metric_scale=number, notes=(*clip.notes, *notes, *told))
     if clip.truth is not None:
@@ -148,8 +145,38 @@ def _aligns(config: Any, clip: Clip) -> bool:
 
 
 def _has_scene(clip: Clip) -> bool:
-    scene = (clip.mesh, clip.points, clip.static_depth)
-    return any(part is not None for part in scene)
+    return clip.mesh is not None or clip.static_depth is not None or _has_points(clip)
+
+
+def _has_points(clip: Clip) -> bool:
+    return clip.points is not None and len(clip.points) > 0
+
+
+def _check_alignment(config: Any, clip: Clip) -> list[str]:
+    """What the user should know of how depth is aligned."""
+    as_it_is = "depth counts as it is, in world units: "
+    if not _aligns(config, clip):
+        return []
+    if not _has_scene(clip):
+        lacks = "there is no mesh, no points and no static depth to align it to"
+        return [as_it_is + lacks]
+    if clip.mesh is None and clip.static_depth is None:
+        scales = scale.frame_scales(
+            clip, _settings(config), scene_of(config, clip), NUM_POINT_FRAMES
+        )
+        if np.isnan(scales).all():
+            return [
+                as_it_is + "the points of the scene tell in no frame how to align it"
+            ]
+    return []
+
+
+def _settings(config: Any) -> ObserveSettings:
+    return ObserveSettings(
+        Selection(),
+        space=config.depth.space,
+        exclude_segments=config.depth.exclude_segments,
+    )
 
 
 def scene_of(config: Any, clip: Clip) -> StaticDepth | None:
@@ -169,23 +196,20 @@ def _scale_of(config: Any, clip: Clip) -> tuple[float, list[str]]:
     in metres tells, aligned to a scene in world units.
     """
     if config.data.metric_scale is not None:
-        if not math.isfinite(config.data.metric_scale):
-            raise UsageError(f"config.data.metric_scale={config.data.metric_scale}")
         return config.data.metric_scale, []
     if clip.scale_known or clip.camera is None:
         return clip.metric_scale, []
     found = None
     if config.depth.space == "depth" and _aligns(config, clip) and _has_scene(clip):
-        found = scale.metric_scale(
-            clip,
-            ObserveSettings(
-                Selection(), exclude_segments=config.depth.exclude_segments
-            ),
-            scene_of(config, clip),
-        )
+        # Points, not a surface made of them: that bridges what is hollow.
+        static = static_scene.static_renderer(clip, config.depth.renderer)
+        found = scale.metric_scale(clip, _settings(config), static)
     if found is None or math.isnan(found.value):
+        why = ""
+        if found is not None and math.isfinite(found.low):
+            why = f" (by depth, frames say from {found.low:.4g} to {found.high:.4g} m)"
         return clip.metric_scale, [
-            "nothing says the scale: one world unit counts as a metre; "
+            f"nothing says the scale{why}: one world unit counts as a metre; "
             "config.data.metric_scale sets it"
         ]
     return found.value, [

@@ -1,7 +1,10 @@
 """Checks of config fields, told all at once."""
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
+
+from ml_collections import ConfigDict
 
 from egojax.errors import UsageError
 
@@ -10,14 +13,18 @@ def check(
     config: Any,
     choices: Mapping[str, Iterable[str]],
     least: Mapping[str, float],
+    most: Mapping[str, float],
+    endless: Collection[str] = (),
 ) -> None:
-    """Refuses fields that are none of their choices, or below what they can be.
+    """Refuses fields that are none of their choices, or beyond what they can be.
 
     Args:
       config: A ConfigDict; fields are named as on the command line, such as
         "data.stride". A field of None is left to the job.
       choices: What a field may say.
       least: The least value of a number.
+      most: The greatest.
+      endless: Numbers that may be infinite; no number may be NaN.
 
     Raises:
       UsageError: one line for each such field.
@@ -31,8 +38,23 @@ def check(
         value = _field(config, name)
         if value is not None and not value >= low:
             problems.append(f"config.{name}={value}: below {low:g}")
+    for name, high in most.items():
+        value = _field(config, name)
+        if value is not None and value > high:
+            problems.append(f"config.{name}={value}: above {high:g}")
+    for name, value in _numbers(config):
+        if math.isnan(value) or (math.isinf(value) and name not in endless):
+            problems.append(f"config.{name}={value}: not a finite number")
     if problems:
         raise UsageError.from_problems(problems)
+
+
+def _numbers(config: Any, prefix: str = "") -> Iterator[tuple[str, float]]:
+    for name, value in config.items():
+        if isinstance(value, ConfigDict):
+            yield from _numbers(value, f"{prefix}{name}.")
+        elif isinstance(value, float):
+            yield prefix + name, value
 
 
 def _field(config: Any, name: str) -> Any:

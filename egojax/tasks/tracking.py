@@ -66,6 +66,7 @@ LEAST = {
     **{f"train.{name}": 1 for name in ("steps", "batch_size", "checkpoint_every")},
     **{f"train.{name}": 0 for name in ("learning_rate", "prior")},
 }
+MOST = {"lift.erode": 100, "depth.smooth": 100_000, "assoc.gamma": 10_000}
 PROTOCOL = "egoseg3d_protocol"  # Mean over videos of classes put together.
 PATHS = (
     *("data.root", "world.camera_path", "official.frame_mapping", "eval.tree"),
@@ -79,7 +80,7 @@ ROWS = {"before": "2D ids", "after": "tracks", "bound": "true ids (the bound)"}
 
 def make(config: Any, mode: str, folder: pathlib.Path) -> Task:
     """Reads the config; see `configs/tracking.py` for what its fields mean."""
-    settings.check(config, CHOICES, LEAST)
+    settings.check(config, CHOICES, LEAST, MOST, endless=("assoc.location_cap",))
     assoc_config.check(config.assoc)
     learned = {}
     weights = folder / tracking_learning.WEIGHTS
@@ -422,30 +423,34 @@ def _summary(folders: Mapping[str, ClipFolder]) -> dict[str, Any]:
     }
 
 
-def _geometry_line(name: str, geometry: Mapping[str, float]) -> str:
+def _geometry_line(name: str, geometry: Mapping[str, float | None]) -> str:
+    """What is known of depth and places; numbers that are undefined are left out."""
+    known = {key: value for key, value in geometry.items() if value is not None}
     parts = []
-    if "depth_abs_relative_difference_before" in geometry:
-        before, after = (
-            geometry[f"depth_abs_relative_difference_{key}"]
-            for key in ("before", "after")
-        )
+    errors = [
+        known[name]
+        for key in ("before", "after")
+        if (name := f"depth_abs_relative_difference_{key}") in known
+    ]
+    if len(errors) == 2:
+        before, after = errors
         parts.append(f"depth AbsRel {before:.3f} before, {after:.3f} aligned")
-    if "scale_error" in geometry:
-        parts.append(f"scale off by at most {100 * geometry['scale_error']:.2f} %")
-    if "lift_center_median" in geometry:
+    if "scale_error" in known:
+        parts.append(f"scale off by at most {100 * known['scale_error']:.2f} %")
+    if "lift_center_median" in known:
         parts.append(
-            f"{geometry['lift_count']:.0f} points lifted, "
-            f"{geometry['lift_center_median']:.3f} m from the object's centre "
-            f"(90 %: {geometry['lift_center_p90']:.3f} m)"
+            f"{known['lift_count']:.0f} points lifted, "
+            f"{known['lift_center_median']:.3f} m from the object's centre "
+            f"(90 %: {known['lift_center_p90']:.3f} m)"
         )
-    if "reprojection_median" in geometry:
+    if "reprojection_median" in known:
         parts.append(
-            f"true centres {geometry['reprojection_median']:.1f} px from their "
-            f"segments (90 %: {geometry['reprojection_p90']:.1f} px)"
+            f"true centres {known['reprojection_median']:.1f} px from their "
+            f"segments (90 %: {known['reprojection_p90']:.1f} px)"
         )
-    if "lift_box_median" in geometry:
+    if "lift_box_median" in known:
         parts.append(
-            f"{geometry['lift_box_median']:.3f} m outside its box "
-            f"(90 %: {geometry['lift_box_p90']:.3f} m)"
+            f"{known['lift_box_median']:.3f} m outside its box "
+            f"(90 %: {known['lift_box_p90']:.3f} m)"
         )
     return f"{name}: {'; '.join(parts)}" if parts else ""

@@ -35,14 +35,19 @@ def clip_of(slopes, shift: float = 0.5) -> Clip:
 
 
 def test_the_scale_is_the_median_of_the_inverse_slopes_of_the_frames():
-    clip = clip_of([20.0, 10.0, np.nan, 40.0])
+    clip = clip_of([20.0, 18.0, np.nan, 25.0])
     np.testing.assert_allclose(
-        scale.frame_scales(clip, SETTINGS, None), [20, 10, np.nan, 40], rtol=1e-4
+        scale.frame_scales(clip, SETTINGS, None), [20, 18, np.nan, 25], rtol=1e-4
     )
     value, low, high = scale.metric_scale(clip, SETTINGS, None)
     assert value == pytest.approx(0.05, rel=1e-4)
-    expected = np.percentile([0.025, 0.05, 0.1], [10, 90])
+    expected = np.percentile([1 / 18, 1 / 20, 1 / 25], [10, 90])
     np.testing.assert_allclose([low, high], expected, rtol=1e-4)
+
+
+def test_frames_that_disagree_tell_no_scale():
+    value, low, high = scale.metric_scale(clip_of([2.0, 4.0, 40.0]), SETTINGS, None)
+    assert np.isnan(value) and high > 2 * low > 0
 
 
 def test_a_long_clip_is_looked_at_in_some_frames_of_all_its_length():

@@ -283,5 +283,8 @@ def test_drawing_lowers_for_every_device():
             vertices
         )
 
-    for fn in (lambda v, c: mesh.rasterize(v, QUAD_FACES, c), masks, slope):
+    def depth(vertices, camera):
+        return mesh.render_depth(vertices, QUAD_FACES, camera)
+
+    for fn in (lambda v, c: mesh.rasterize(v, QUAD_FACES, c), depth, masks, slope):
         export.export(jax.jit(fn), platforms=["cpu", "cuda", "tpu"])(QUAD, camera)

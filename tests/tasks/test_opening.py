@@ -171,13 +171,36 @@ def test_points_of_the_scene_serve_where_there_is_no_mesh():
     assert note.startswith("one world unit is 0.05 m")
 
 
+@pytest.mark.parametrize("count", [1, 11])
+def test_points_that_tell_nothing_are_told(count):
+    """Too few, or all at one depth with some noise."""
+    rng = np.random.default_rng(0)
+    wall = np.stack([*rng.uniform(-0.5, 0.5, (2, 300)), np.ones(300)], 1)
+    wall *= 30 + 0.3 * rng.normal(size=(300, 1))
+    for points in (np.array([[0.0, 0.0, 9.0]] * count), wall):
+        number, notes = settle(posed(static_depth=None, points=points))
+        assert number == 1 and len(notes) == 2
+        assert "the points of the scene tell in no frame how to align it" in notes[0]
+        assert notes[1].startswith("nothing says the scale: one world unit counts")
+
+
+def test_no_points_are_no_scene():
+    found = settle(posed(static_depth=None, points=np.zeros((0, 3))))[1]
+    assert "there is no mesh, no points and no static depth" in found[0]
+
+
+def test_frames_that_disagree_on_the_scale_are_told():
+    static = Source.of([20 * RAMP, 4 * RAMP, 90 * RAMP])
+    number, (note,) = settle(posed(static_depth=static))
+    assert number == 1
+    assert note.startswith("nothing says the scale (by depth, frames say from 0.01")
+
+
 def test_what_the_data_says_goes_before_depth_and_the_config_before_both():
     known = posed(metric_scale=0.7, scale_known=True)
     assert settle(known) == (0.7, [])
     assert settle(known, data__metric_scale=0.3) == (0.3, [])
     assert settle(posed(), data__metric_scale=0.3) == (0.3, [])
-    with pytest.raises(UsageError, match="metric_scale=inf"):
-        settle(known, data__metric_scale=float("inf"))
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,19 @@ def test_the_scale_and_the_rate_that_are_given_are_taken(own, tmp_path):
         np.testing.assert_allclose(table["location"][:, 2], 0.5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("value", [0.0, np.inf])
+def test_true_depth_that_says_nothing_leaves_the_table_whole(
+    own, tmp_path, value, capsys
+):
+    root = shutil.copytree(own, tmp_path / "my clip")
+    (root / "truth" / "depth").mkdir()
+    for name in NAMES:
+        np.save(root / "truth" / "depth" / f"{name}.npy", np.full(SIZE, value, "f4"))
+    assert launch(root, tmp_path) == 0
+    out = capsys.readouterr().out
+    assert "| tracks " in out and "AbsRel" not in out
+
+
 @pytest.mark.parametrize("size", ["96", "(3,5)", "(96.5,160)"])
 def test_a_size_that_the_world_cannot_have_is_one_line(size, tmp_path, capsys):
     words = [f"--config.world.size_hw={size}", f"--workdir={tmp_path / 'run'}"]

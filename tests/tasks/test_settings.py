@@ -61,6 +61,29 @@ def test_a_number_that_is_too_small_is_refused(field, tmp_path):
         tasks.make(load(**{field.replace(".", "__"): value}), "predict", tmp_path)
 
 
+@pytest.mark.parametrize("field", tracking.MOST)
+def test_a_number_that_is_too_large_is_refused(field, tmp_path):
+    value = tracking.MOST[field] + 1
+    with pytest.raises(UsageError, match=rf"config.{field}={value}: above"):
+        tasks.make(load(**{field.replace(".", "__"): value}), "predict", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "field", ["assoc.alpha", "assoc.moved_by", "data.fps", "data.corrupt_depth.shift"]
+)
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_number_that_is_not_finite_is_refused(field, value, tmp_path):
+    config = load(**{field.replace(".", "__"): value})
+    with pytest.raises(UsageError, match=rf"config.{field}={value}: not a finite"):
+        tasks.make(config, "predict", tmp_path)
+
+
+def test_only_a_cap_may_be_infinite(tmp_path):
+    tasks.make(load(assoc__location_cap=float("inf")), "predict", tmp_path)
+    with pytest.raises(UsageError, match="location_cap=nan"):
+        tasks.make(load(assoc__location_cap=float("nan")), "predict", tmp_path)
+
+
 def test_all_wrong_fields_are_told_at_once(tmp_path):
     config = load(data__stride=0, lift__mode="foo", depth__space="bar")
     with pytest.raises(UsageError) as error:
