@@ -94,8 +94,12 @@ def render_depth(
 
 @jax.custom_jvp
 def _nearest_depth(points: raster.Vec, x: Array, y: Array, plan: raster.Plan) -> Array:
-    """One pass where nobody asks for a derivative, which needs the faces."""
-    return raster.nearest_depth(plan, (y.shape[0], x.shape[1]))
+    """One pass where nobody asks for a derivative, which needs the faces.
+
+    Points and directions (x, y) are here for their derivatives alone; the plan has all.
+    """
+    depth = raster.nearest_depth(plan, (y.shape[0], x.shape[1]))
+    return depth.astype(jnp.result_type(points[0], x))
 
 
 @_nearest_depth.defjvp

@@ -152,6 +152,9 @@ def make_plan(
     once: one long running sum would take several times as long.
     """
     num, columns = len(faces), -(-len(faces) // LANES)
+    # Bits of depths and places in lists are 32 wide, also where 64 are the default.
+    points, intrinsics, clip = jax.tree.map(jnp.float32, (points, intrinsics, clip))
+    faces = faces.astype(jnp.int32)
     corners = corners_of(points, faces, jnp.arange(num))
     edges = _minus(corners[1], corners[0]), _minus(corners[2], corners[0])
     facing = dot(_cross(*edges), corners[0])
@@ -175,14 +178,14 @@ def make_plan(
     rows = tuple(table(a) for a in rows)
     zero = jnp.zeros((2, columns), jnp.int32)
     total, (origin, blocks, before) = lax.scan(look, zero, rows)
-    before = before + (jnp.cumsum(total, 1) - total)[None]
+    before = before + (jnp.cumsum(total, 1, dtype=jnp.int32) - total)[None]
     origin, blocks, before = (
         jnp.moveaxis(a, 1, 0).reshape(2, -1)[:, :num] for a in (origin, blocks, before)
     )
     place = jnp.where(blocks[0] > 0, before[0], num + BATCH)
-    num_blocks = total[1].sum()
+    num_blocks = total[1].sum(dtype=jnp.int32)
     order = jnp.zeros(num + BATCH, jnp.int32)
-    order = order.at[place].set(jnp.arange(num), mode="drop")
+    order = order.at[place].set(jnp.arange(num, dtype=jnp.int32), mode="drop")
     first = jnp.full(num + BATCH, num_blocks).at[place].set(before[1], mode="drop")
     return Plan(
         points, faces, origin, blocks, order, first, num_blocks, intrinsics, clip
@@ -291,7 +294,7 @@ def draw(plan: Plan, value: Value, layer: Layer, canvas: Array) -> Array:
         start, flat = state
         at, nth = _round(plan, start, i * BATCH)
         face = plan.order[at]
-        is_used = i * BATCH + jnp.arange(BATCH) < plan.num_blocks
+        is_used = i * BATCH + _each() < plan.num_blocks
         across = jnp.maximum(plan.blocks[0][face], 1)
         # Blocks are shifted rather than cut at the right and lower border.
         u = jnp.minimum(plan.origin[0][face] + BLOCK * (nth % across), width - cols)
@@ -303,8 +306,8 @@ def draw(plan: Plan, value: Value, layer: Layer, canvas: Array) -> Array:
             shown, used, owner = jax.tree.map(
                 lambda a: a[None, None, :], (forms, is_used, face)
             )
-            x = u[None, None, :] + jnp.arange(cols)[None, :, None]
-            y = v[None, None, :] + jnp.arange(rows)[:, None, None]
+            x = u[None, None, :] + jnp.arange(cols, dtype=jnp.int32)[None, :, None]
+            y = v[None, None, :] + jnp.arange(rows, dtype=jnp.int32)[:, None, None]
             inv_z = jnp.where(used, _covered(plan, shown, x, y), 0.0)
             pixel = y * width + x
             place = layer(owner) * (height * width) + pixel
@@ -334,8 +337,12 @@ def _round(plan: Plan, start: Array, block: Array) -> tuple[Array, Array]:
     first = lax.dynamic_slice(plan.first, (start,), (BATCH,)) - block
     # Those that began before count for the first block.
     begins = jnp.zeros(BATCH, jnp.int32).at[jnp.maximum(first, 0)].add(1, mode="drop")
-    at = start + jnp.cumsum(begins) - 1
-    return at, block + jnp.arange(BATCH) - plan.first[at]
+    at = start + jnp.cumsum(begins, dtype=jnp.int32) - 1
+    return at, block + _each() - plan.first[at]
+
+
+def _each() -> Array:
+    return jnp.arange(BATCH, dtype=jnp.int32)
 
 
 def _covered(plan: Plan, forms: Forms, x: Array, y: Array) -> Array:

@@ -265,6 +265,22 @@ def test_another_frame_compiles_nothing():
         draw(vertices, faces, make_camera(w2c=pose))
 
 
+def test_drawing_is_the_same_where_64_bits_are_the_default():
+    vertices, faces = random_scene(5)
+    camera = make_camera(40.0, (30.0, 21.0), (48, 64))
+    here = mesh.rasterize(vertices, faces, camera)
+    with jax.enable_x64(True):
+        wide = jax.tree.map(np.float64, camera)
+        there = mesh.rasterize(np.float64(vertices), np.int64(faces), wide)
+        alone = mesh.render_depth(np.float64(vertices), np.int64(faces), wide)
+        slope = jax.grad(lambda v: jnp.exp(-mesh.render_depth(v, faces, wide)).sum())(
+            np.float64(vertices)
+        )
+    np.testing.assert_array_equal(there.face_idx, here.face_idx)
+    np.testing.assert_allclose(alone, here.depth, rtol=1e-4)
+    chex.assert_tree_all_finite(slope)
+
+
 def test_a_lens_is_refused():
     camera = make_camera().replace(lens="opencv", distortion=np.zeros(8, np.float32))
     with pytest.raises(ValueError, match="pinhole"):
