@@ -1,0 +1,181 @@
+"""The frames of a clip as a radiance field learns from them: pixels, rays, colours.
+
+A ray is named by its frame (a row of the scene) and its pixel (row by row): images stay
+8-bit, and rays are made where they are used.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jaxtyping import Array, Float, Int, UInt8
+
+from egojax.data.stream import host_frames
+from egojax.errors import UsageError
+from egojax.methods.nerf_rendering import FieldRays, field_rays
+from egojax.ops import scene_bounds
+from egojax.types import Camera, Clip, SkippedFrame, typed
+
+
+@struct.dataclass
+class FieldScene:
+    """T frames of one size."""
+
+    images: UInt8[Array, "T H W 3"] | np.ndarray
+    camera: Camera  # T of them.
+    near: Float[Array, "T"] | np.ndarray  # Camera z, scene units.
+    far: Float[Array, "T"] | np.ndarray
+    slots: Int[Array, "T"] | np.ndarray  # Of the time codes.
+    looks: Int[Array, "T"] | np.ndarray  # Of the appearance codes.
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        height, width = self.images.shape[1:3]
+        return height, width
+
+
+class SceneFrames(NamedTuple):
+    """A scene on the host, and which frames of the clip it holds."""
+
+    scene: FieldScene
+    frame_idx: np.ndarray  # int64 (T,)
+    split: np.ndarray  # str (T,): train, val, test.
+    skipped: list[SkippedFrame]
+
+    def rows(self, *splits: str) -> np.ndarray:
+        """Rows of the scene that are in some of the splits."""
+        return np.flatnonzero(np.isin(self.split, splits))
+
+
+def read_scene(clip: Clip, read_ahead: int = 8) -> SceneFrames:
+    """Reads all frames that have an image, a pose and a view.
+
+    Frames that were held out wear the appearance of the nearest frame of training.
+
+    Raises:
+      UsageError: the clip has no images, poses or views; no frame to train on; or its
+        frames have more than one lens.
+    """
+    wanted = ("frames", "camera", "views")
+    lacks = [name for name in wanted if name not in clip.sources]
+    if lacks:
+        raise UsageError(f"{clip.name}: a radiance field needs {', '.join(lacks)}")
+    kept, skipped = [], []
+    for frame in host_frames(clip, wanted, read_ahead):
+        if frame.skipped is not None:
+            skipped.append(frame.skipped)
+        elif all(frame.layers[name] is not None for name in wanted):
+            kept.append(frame)
+    if not kept:
+        raise UsageError(f"{clip.name}: no frame has an image, a pose and a view")
+    images, cameras, views = ([f.layers[name] for f in kept] for name in wanted)
+    split = np.array([view.split for view in views])
+    slots = np.array([view.slot for view in views], np.int32)
+    is_train = split == "train"
+    if not is_train.any():
+        raise UsageError(f"{clip.name}: no frame to train on")
+    nearest = scene_bounds.nearest_training(slots[is_train], slots)
+    scene = FieldScene(
+        images=np.stack(images),
+        camera=_stacked(clip.name, cameras),
+        near=np.array([view.near for view in views], np.float32),
+        far=np.array([view.far for view in views], np.float32),
+        slots=slots,
+        looks=np.asarray(nearest, np.int32),
+    )
+    frame_idx = np.array([frame.frame_idx for frame in kept])
+    return SceneFrames(scene, frame_idx, split, skipped)
+
+
+def _stacked(name: str, cameras: list[Camera]) -> Camera:
+    kinds = {(c.lens, c.distortion is None) for c in cameras}
+    if len(kinds) > 1:
+        found = ", ".join(sorted({lens for lens, _ in kinds}))
+        raise UsageError(f"{name}: frames of several lenses ({found}); convert them")
+    plain = [
+        Camera(
+            np.asarray(c.intrinsics, np.float32),
+            np.asarray(c.w2c, np.float32),
+            None if c.distortion is None else np.asarray(c.distortion, np.float32),
+            size_hw=c.size_hw,
+            lens=c.lens,
+        )
+        for c in cameras
+    ]
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *plain)
+
+
+@jax.jit(static_argnames="official")
+@typed
+def rays_of(
+    scene: FieldScene,
+    frame: Int[Array, "R"],
+    pixel: Int[Array, "R"],
+    *,
+    official: bool = False,
+) -> FieldRays:
+    """The rays of pixels.
+
+    Args:
+      scene: On the device.
+      frame: Rows of the scene.
+      pixel: Row by row.
+      official: As published: through the pixel's outer corner, near and far (which are
+        camera z) taken for distances, one step of the lens's radial terms.
+    """
+    width = scene.size_hw[1]
+    xy = jnp.stack([pixel % width, pixel // width], -1).astype(jnp.float32)
+    camera = jax.tree.map(lambda leaf: jnp.asarray(leaf)[frame], scene.camera)
+    near, far, slots, looks = (
+        jnp.asarray(leaf)[frame]
+        for leaf in (scene.near, scene.far, scene.slots, scene.looks)
+    )
+    center = 0.0 if official else 0.5
+    rays = field_rays(
+        camera, xy + center, near, far, slots, looks, first_order=official
+    )
+    if official:
+        return rays
+    along = -1.0 / rays.camera_dirs[:, 2]  # Distance for a unit of camera z.
+    return rays.replace(near=near * along, far=far * along)
+
+
+@jax.jit
+@typed
+def colors_of(
+    scene: FieldScene, frame: Int[Array, "R"], pixel: Int[Array, "R"]
+) -> Float[Array, "R 3"]:
+    """The colours of pixels, in [0, 1]."""
+    width = scene.size_hw[1]
+    found = jnp.asarray(scene.images)[frame, pixel // width, pixel % width]
+    return found.astype(jnp.float32) / 255.0
+
+
+def ray_batches(
+    frames: np.ndarray, num_pixels: int, batch: int, seed: int, first: int = 0
+) -> Iterator[np.ndarray]:
+    """Yields int32 (batch, 2), frames and pixels, of the steps first, first + 1, ...
+
+    Every ray of the frames comes once before any comes again, in another order each
+    time. What a step sees does not depend on `first`.
+    """
+    total = len(frames) * num_pixels
+    at, epoch = first * batch, -1
+    order = np.zeros(0, np.int64)
+    while True:
+        parts, missing = [], batch
+        while missing:
+            if at // total != epoch:
+                epoch = at // total
+                order = np.random.default_rng([seed, epoch]).permutation(total)
+            start = at % total
+            parts.append(order[start : start + missing])
+            missing -= len(parts[-1])
+            at += len(parts[-1])
+        ray = np.concatenate(parts)
+        yield np.stack([frames[ray // num_pixels], ray % num_pixels], -1).astype(
+            np.int32
+        )

@@ -1,0 +1,167 @@
+"""Scenes for radiance fields: what is read of a clip, which rays a step sees."""
+
+import dataclasses
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from egojax.errors import FrameError, UsageError
+from egojax.methods import field_scene
+from egojax.ops import camera as camera_ops
+from egojax.types import Camera, Clip, Source, View
+
+SIZE = (6, 8)
+COUNT = 5
+
+
+def make_clip(**changes) -> Clip:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 255, (COUNT, *SIZE, 3)).astype(np.uint8)
+    poses = []
+    for t in range(COUNT):
+        angle = 0.1 * t
+        pose = np.eye(4)
+        pose[:3, :3] = [
+            [np.cos(angle), 0, np.sin(angle)],
+            [0, 1, 0],
+            [-np.sin(angle), 0, np.cos(angle)],
+        ]
+        pose[:3, 3] = 0.1 * t, -0.2, 0.3
+        poses.append(pose)
+    intrinsics = np.array([[7.0, 0, 4.2], [0, 6.5, 2.9], [0, 0, 1]])
+    cameras = [Camera(intrinsics, pose, size_hw=SIZE) for pose in poses]
+    split = ("train", "test", "train", "val", "train")
+    views = [View(0.5 + 0.1 * t, 4.0 + t, 3 * t, split[t]) for t in range(COUNT)]
+    clip = Clip(
+        "mine",
+        tuple(f"f{t}" for t in range(COUNT)),
+        SIZE,
+        frames=Source.of(list(images)),
+        camera=Source.of(cameras),
+        views=Source.of(views),
+    )
+    return clip.replace(**changes)
+
+
+def test_a_scene_holds_what_a_field_needs():
+    clip = make_clip()
+    found = field_scene.read_scene(clip)
+    assert found.frame_idx.tolist() == list(range(COUNT)) and not found.skipped
+    assert found.rows("train").tolist() == [0, 2, 4]
+    assert found.rows("val", "test").tolist() == [1, 3]
+    scene = found.scene
+    assert scene.images.dtype == np.uint8 and scene.size_hw == SIZE
+    np.testing.assert_array_equal(scene.images[3], clip.frames[3])
+    np.testing.assert_allclose(scene.near, [0.5, 0.6, 0.7, 0.8, 0.9])
+    assert scene.slots.tolist() == [0, 3, 6, 9, 12]
+    assert scene.looks.tolist() == [0, 0, 6, 6, 12]  # Ties to the smaller.
+
+
+def test_frames_that_lack_something_are_left_out():
+    def broken(t):
+        if t == 2:
+            raise FrameError("f2.jpg: broken")
+        return make_clip().frames[t]
+
+    def camera(t):
+        return None if t == 4 else make_clip().camera[t]
+
+    clip = make_clip(frames=Source(broken, COUNT), camera=Source(camera, COUNT))
+    found = field_scene.read_scene(clip)
+    assert found.frame_idx.tolist() == [0, 1, 3]
+    assert [tuple(one) for one in found.skipped] == [(2, "f2.jpg: broken")]
+
+
+def fisheye(t):
+    camera = make_clip().camera[t]
+    if t != 1:
+        return camera
+    return dataclasses.replace(camera, lens="opencv", distortion=np.zeros(8))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"frames": None}, "needs frames"),
+        ({"camera": None, "views": None}, "needs camera, views"),
+        ({"camera": Source(lambda t: None, COUNT)}, "no frame has an image"),
+        ({"views": Source.of([View(1, 2, 0, "test")] * COUNT)}, "no frame to train on"),
+        ({"camera": Source(fisheye, COUNT)}, "several lenses"),
+    ],
+)
+def test_what_cannot_be_learned_is_one_line(changes, said):
+    with pytest.raises(UsageError, match=said):
+        field_scene.read_scene(make_clip(**changes))
+
+
+def on_device(clip):
+    return jax.tree.map(jnp.asarray, field_scene.read_scene(clip).scene)
+
+
+def test_rays_are_those_of_the_camera_and_end_at_the_depths_of_the_view():
+    scene = on_device(make_clip())
+    frame, pixel = jnp.array([3, 1, 3]), jnp.array([0, 19, 47])
+    rays = field_scene.rays_of(scene, frame, pixel)
+    for k, (t, at) in enumerate(zip(frame, pixel, strict=True)):
+        camera = jax.tree.map(np.float32, make_clip().camera[int(t)])
+        xy = jnp.array([[at % 8 + 0.5, at // 8 + 0.5]])
+        true = camera_ops.camera_rays(camera, xy)
+        np.testing.assert_allclose(rays.ray_dirs[k], true.ray_dirs[0], atol=1e-6)
+        np.testing.assert_allclose(rays.ray_origins[k], true.ray_origins[0], atol=1e-6)
+        for length, depth in (
+            (rays.near[k], scene.near[t]),
+            (rays.far[k], scene.far[t]),
+        ):
+            end = rays.ray_origins[k] + length * rays.ray_dirs[k]
+            z = camera_ops.project(camera, end[None]).z[0]
+            np.testing.assert_allclose(z, depth, rtol=1e-5)
+    assert rays.slots.tolist() == [9, 3, 9] and rays.looks.tolist() == [6, 0, 6]
+
+
+def test_published_rays_leave_from_corners_and_take_depths_for_distances():
+    scene = on_device(make_clip())
+    frame, pixel = jnp.array([3, 1]), jnp.array([9, 19])
+    rays = field_scene.rays_of(scene, frame, pixel, official=True)
+    np.testing.assert_allclose(rays.near, scene.near[frame])
+    np.testing.assert_allclose(rays.far, scene.far[frame])
+    plane = rays.camera_dirs / -rays.camera_dirs[:, 2:]
+    expected = [
+        [(1 - 4.2) / 7, -(1 - 2.9) / 6.5, -1],
+        [(3 - 4.2) / 7, -(2 - 2.9) / 6.5, -1],
+    ]
+    np.testing.assert_allclose(plane, expected, atol=1e-6)
+
+
+def test_colors_are_those_of_the_image():
+    clip = make_clip()
+    found = field_scene.colors_of(
+        on_device(clip), jnp.array([2, 0]), jnp.array([47, 9])
+    )
+    expected = [clip.frames[2][5, 7] / 255, clip.frames[0][1, 1] / 255]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_every_ray_comes_once_before_any_comes_again():
+    frames = np.array([0, 2, 4])
+    steps = list(itertools.islice(field_scene.ray_batches(frames, 48, 18, 0), 16))
+    assert all(step.shape == (18, 2) and step.dtype == np.int32 for step in steps)
+    rays = np.concatenate(steps)
+    everything = sorted(itertools.product(frames, range(48)))
+    for epoch in (rays[:144], rays[144:288]):
+        assert sorted(map(tuple, epoch.tolist())) == everything
+    assert (rays[:144] != rays[144:288]).any()
+
+
+@pytest.mark.parametrize("first", [1, 7, 8, 9, 40])
+def test_a_run_that_goes_on_sees_what_one_that_never_stopped_sees(first):
+    frames = np.array([0, 2, 4])
+    whole = itertools.islice(
+        field_scene.ray_batches(frames, 48, 18, 3), first, first + 3
+    )
+    later = itertools.islice(field_scene.ray_batches(frames, 48, 18, 3, first), 3)
+    np.testing.assert_array_equal(list(later), list(whole))
+    large = next(field_scene.ray_batches(frames, 48, 500, 3))
+    assert large.shape == (500, 2)
