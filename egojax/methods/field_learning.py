@@ -1,0 +1,93 @@
+"""How radiance fields are learned: losses of a step, for `train.loop.fit`.
+
+A batch is (rays, scene): int32 (R, 2) of frames and pixels, and the `FieldScene` that
+all steps share. What is logged are the terms of the loss and the error of the colours.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from egojax.methods import field_scene, grid_rendering, nerf_rendering
+from egojax.methods.field_scene import FieldScene
+from egojax.methods.grid_rendering import GridSettings, SceneBox
+from egojax.methods.nerf_rendering import RenderSettings
+from egojax.models.grid_fields import GridFields
+from egojax.models.nerf import Nerf
+from egojax.ops import field_losses
+from egojax.ops.field_losses import StreamLoss
+
+Logs = dict[str, Any]
+Batch = tuple[jax.Array, FieldScene]
+
+
+def nerf_loss(
+    settings: RenderSettings, *, official: bool = True
+) -> Callable[[Nerf, Batch, jax.Array], tuple[jax.Array, Logs]]:
+    """The published loss of the published networks.
+
+    Args:
+      settings: Of the renderer.
+      official: Rays by the published conventions (`field_scene.rays_of`).
+    """
+
+    def loss(model: Nerf, batch: Batch, key: jax.Array) -> tuple[jax.Array, Logs]:
+        (frame, pixel), scene = batch[0].T, batch[1]
+        rays = field_scene.rays_of(scene, frame, pixel, official=official)
+        target = field_scene.colors_of(scene, frame, pixel)
+        draws = nerf_rendering.draw(key, len(target), settings)
+        out = nerf_rendering.render_training(model, rays, settings, draws)
+        terms = field_losses.stream_loss(
+            out.fine, out.uncertainty, out.changing_density, target, out.coarse
+        )
+        return terms.total, _logs(terms, out.fine, target)
+
+    return loss
+
+
+def grid_loss(
+    settings: GridSettings, box: SceneBox
+) -> Callable[[GridFields, Batch, jax.Array], tuple[jax.Array, Logs]]:
+    """The loss of the fast fields: the published terms, and that of the proposal."""
+
+    def loss(model: GridFields, batch: Batch, key: jax.Array) -> tuple[jax.Array, Logs]:
+        (frame, pixel), scene = batch[0].T, batch[1]
+        rays = field_scene.rays_of(scene, frame, pixel)
+        target = field_scene.colors_of(scene, frame, pixel)
+        draws = grid_rendering.draw(key, len(target), settings)
+        out = grid_rendering.render_training(model, rays, box, settings, draws)
+        terms = field_losses.stream_loss(
+            out.fine, out.uncertainty, out.changing_density, target
+        )
+        interlevel = out.interlevel.sum(-1).mean()
+        logs = _logs(terms, out.fine, target)
+        return terms.total + interlevel, {**logs, "interlevel": interlevel}
+
+    return loss
+
+
+def _logs(terms: StreamLoss, fine: jax.Array, target: jax.Array) -> Logs:
+    named = {f"{name}_loss": value for name, value in terms._asdict().items()}
+    return {**named, "squared_error": jnp.mean((fine - target) ** 2)}
+
+
+def scene_box(scene: FieldScene) -> SceneBox:
+    """The fields' unit cube for a scene: what lies around the cameras is kept as it is.
+
+    The radius is half as large again as their reach, but no less than a tenth of
+    the way to what is farthest, for cameras that hardly move. The actor is measured in
+    twentieths of that way.
+    """
+    w2c = np.asarray(scene.camera.w2c, np.float64)
+    centers = -np.einsum("tij,ti->tj", w2c[:, :3, :3], w2c[:, :3, 3])
+    low, high = centers.min(0), centers.max(0)
+    far = float(np.median(scene.far))
+    radius = max(1.5 * np.linalg.norm(high - low) / 2, 0.1 * far)
+    return SceneBox(
+        center=jnp.asarray(0.5 * (low + high), jnp.float32),
+        radius=jnp.float32(radius),
+        unit=jnp.float32(0.05 * far),
+    )

@@ -1,0 +1,113 @@
+"""Steps of learning: on any number of devices, in blocks, from the frames of a clip."""
+
+import functools
+import itertools
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from egojax.data import views
+from egojax.data.world import make_clip
+from egojax.methods import field_learning, field_scene
+from egojax.methods.grid_rendering import GridSettings
+from egojax.methods.nerf_rendering import RenderSettings
+from egojax.models.grid_fields import GridConfig, GridFields
+from egojax.models.nerf import Nerf, NerfConfig
+from egojax.ops.hash_grid import HashGrid
+from egojax.task import Block
+from egojax.train.loop import FitConfig, fit
+from egojax.train.mesh import make_mesh
+
+GRID = GridConfig(
+    static=HashGrid(4, 4, 32, 12),
+    moving=HashGrid(3, 4, 16, 10),
+    proposal=HashGrid(3, 4, 16, 10),
+    width=16,
+    num_slots=64,
+    time_basis=5,
+)
+
+
+class Learning(NamedTuple):
+    """What `fit` takes."""
+
+    init: object
+    loss: object
+
+
+@pytest.fixture(scope="module")
+def frames():
+    clip = make_clip(0, 16, size_hw=(24, 42))
+    return field_scene.read_scene(views.with_views(clip, every=4, near=0.1))
+
+
+def learner(kind: str, scene) -> Learning:
+    if kind == "grid":
+        settings = GridSettings(num_proposal=12, num_final=8)
+        loss = field_learning.grid_loss(settings, field_learning.scene_box(scene))
+        return Learning(lambda key: GridFields(GRID, rngs=nnx.Rngs(key)), loss)
+    config = NerfConfig(width=16, num_slots=64)
+    loss = field_learning.nerf_loss(RenderSettings(num_coarse=8, num_fine=8))
+    return Learning(lambda key: Nerf(config, rngs=nnx.Rngs(key)), loss)
+
+
+def train(frames, kind: str, folder, *, devices=4, steps=6, size=3, tx=None):
+    height, width = frames.scene.size_hw
+
+    def blocks(first):
+        rays = field_scene.ray_batches(
+            frames.rows("train"), height * width, 64, 0, first
+        )
+        for _ in range(first, steps, size):
+            picked = np.stack(list(itertools.islice(rays, size)))
+            yield Block(picked, frames.scene)
+
+    return fit(
+        learner(kind, frames.scene),
+        blocks,
+        optax.sgd(1e-3) if tx is None else tx,
+        make_mesh(devices),
+        FitConfig(steps=steps, log_every=2, checkpoint_every=100),
+        folder,
+    )
+
+
+def weights(model) -> list[np.ndarray]:
+    return [np.asarray(x) for x in jax.tree.leaves(nnx.state(model, nnx.Param))]
+
+
+@pytest.mark.parametrize("kind", ["grid", "nerf"])
+def test_one_device_equals_four(frames, kind, tmp_path):
+    one = train(frames, kind, tmp_path / "1", devices=1)
+    four = train(frames, kind, tmp_path / "4", devices=4)
+    for a, b in zip(weights(one), weights(four), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_fields_learn_the_frames_of_a_clip(frames, tmp_path):
+    """The error of the colours on rays of training falls to less than half."""
+    tx = optax.adam(5e-3)
+    learned = train(frames, "grid", tmp_path, steps=90, size=30, tx=tx)
+    fresh = GridFields(GRID, rngs=nnx.Rngs(0))
+    loss = learner("grid", frames.scene).loss
+    rays = next(field_scene.ray_batches(frames.rows("train"), 24 * 42, 512, 9))
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def error(graphdef, params):
+        model = nnx.merge(graphdef, params)
+        return loss(model, (rays, frames.scene), jax.random.key(3))[1]["squared_error"]
+
+    before, after = (float(error(*nnx.split(model))) for model in (fresh, learned))
+    assert after < 0.5 * before
+
+
+def test_the_box_holds_the_cameras_and_the_farthest_things(frames):
+    box = field_learning.scene_box(frames.scene)
+    w2c = np.float64(frames.scene.camera.w2c)
+    centers = -np.einsum("tij,ti->tj", w2c[:, :3, :3], w2c[:, :3, 3])
+    assert (np.linalg.norm(centers - np.asarray(box.center), axis=1) < box.radius).all()
+    assert float(box.radius) >= 0.1 * np.median(frames.scene.far) * 0.999
