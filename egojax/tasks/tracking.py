@@ -9,7 +9,7 @@ from typing import Any, get_args
 import numpy as np
 
 from egojax.data import arrays, egoseg3d, observations, results, segmaps
-from egojax.data.runs import ClipFolder, make_folder
+from egojax.data.runs import ClipFolder
 from egojax.data.stream import host_frames
 from egojax.data.values import flatten
 from egojax.data.world.imperfect import PRESETS
@@ -19,8 +19,7 @@ from egojax.methods.evaluation import TrueFrame
 from egojax.methods.lifting import Selection
 from egojax.methods.observing import ObserveSettings
 from egojax.methods.static_scene import PointsAs
-from egojax.metrics import combine_sequences, format_table
-from egojax.metrics.schema import mean_of_results, to_json
+from egojax.metrics.schema import to_json
 from egojax.ops.depth import Space, settle
 from egojax.task import Progress, Stage, Task
 from egojax.tasks import (
@@ -30,10 +29,10 @@ from egojax.tasks import (
     opening,
     settings,
     tracking_learning,
+    tracking_summary,
 )
 from egojax.types import Clip, SkippedFrame, Source, TrackTable
 
-COLUMNS = ("HOTA", "DetA", "AssA", "IDF1", "IDSW", "MOTA")
 CHOICES = {
     "data.name": clips.READERS,
     "world.faults": PRESETS,
@@ -67,7 +66,6 @@ LEAST = {
     **{f"train.{name}": 0 for name in ("learning_rate", "prior")},
 }
 MOST = {"lift.erode": 100, "depth.smooth": 100_000, "assoc.gamma": 10_000}
-PROTOCOL = "egoseg3d_protocol"  # Mean over videos of classes put together.
 PATHS = (
     *("data.root", "world.camera_path", "official.frame_mapping", "eval.tree"),
     *assoc_config.FILES,
@@ -75,7 +73,6 @@ PATHS = (
 # What `labels` and `score` write, in a clip's folder.
 TREE = tuple(f"official/{name}" for name in ("pred.json", "args.json", "Annotations"))
 SCORES = ("scores.npz", "scores.json", "true_ids.npz", "official/hota.json")
-ROWS = {"before": "2D ids", "after": "tracks", "bound": "true ids (the bound)"}
 
 
 def make(config: Any, mode: str, folder: pathlib.Path) -> Task:
@@ -106,7 +103,7 @@ def make(config: Any, mode: str, folder: pathlib.Path) -> Task:
     return Task(
         clips=clips.make(config),
         stages=stages,
-        summary=_summary,
+        summary=tracking_summary.summary,
         runs=runs,
         paths=PATHS,
         **learned,
@@ -170,7 +167,7 @@ def _observe(
     config: Any, clip: Clip, folder: ClipFolder, progress: Progress
 ) -> list[SkippedFrame]:
     path = folder.path / "observations"
-    make_folder(path)
+    arrays.make_folder(path)
     chunks = observing.observe_clip(
         clip,
         settings_of(config, clip),
@@ -385,72 +382,3 @@ def _table_of_tree(
         centroid_xy=columns["centroid_xy"],
         area=columns["area"],
     )
-
-
-def _summary(folders: Mapping[str, ClipFolder]) -> dict[str, Any]:
-    """The numbers of all clips that are scored, and a table of them."""
-    per_clip: dict[str, Any] = {}
-    counts: dict[str, list[Any]] = {key: [] for key in ROWS}
-    protocol: dict[str, list[Any]] = {key: [] for key in ROWS}
-    lines = []
-    for name, folder in folders.items():
-        scores = results.read_scores(folder.path)
-        for key, row in scores.items():
-            per_clip.setdefault(name, {})[key] = row["numbers"]
-            counts[key].append(row["tracking"])
-            if PROTOCOL in row["numbers"]:
-                numbers = row["numbers"][PROTOCOL]
-                protocol[key].append({k: numbers[k] for k in numbers if k != "skipped"})
-        geometry = results.read_geometry(folder.path)
-        if geometry:
-            per_clip.setdefault(name, {})["geometry"] = geometry
-            lines.append(_geometry_line(name, geometry))
-    together = {
-        key: combine_sequences(rows).compute() for key, rows in counts.items() if rows
-    }
-    named = {ROWS[key]: row for key, row in together.items()}
-    tables = [format_table(named, COLUMNS)] if named else []
-    means = {key: mean_of_results(rows) for key, rows in protocol.items() if rows}
-    if means:
-        named = {ROWS[key]: row for key, row in means.items()}
-        corner = "EgoSeg3D protocol, by class"
-        tables.append(format_table(named, COLUMNS, corner=corner))
-    return {
-        "clips": per_clip,
-        "all": to_json(together),
-        PROTOCOL: to_json(means),
-        "table": "\n\n".join([*tables, "\n".join(filter(None, lines))]).strip(),
-    }
-
-
-def _geometry_line(name: str, geometry: Mapping[str, float | None]) -> str:
-    """What is known of depth and places; numbers that are undefined are left out."""
-    known = {key: value for key, value in geometry.items() if value is not None}
-    parts = []
-    errors = [
-        known[name]
-        for key in ("before", "after")
-        if (name := f"depth_abs_relative_difference_{key}") in known
-    ]
-    if len(errors) == 2:
-        before, after = errors
-        parts.append(f"depth AbsRel {before:.3f} before, {after:.3f} aligned")
-    if "scale_error" in known:
-        parts.append(f"scale off by at most {100 * known['scale_error']:.2f} %")
-    if "lift_center_median" in known:
-        parts.append(
-            f"{known['lift_count']:.0f} points lifted, "
-            f"{known['lift_center_median']:.3f} m from the object's centre "
-            f"(90 %: {known['lift_center_p90']:.3f} m)"
-        )
-    if "reprojection_median" in known:
-        parts.append(
-            f"true centres {known['reprojection_median']:.1f} px from their "
-            f"segments (90 %: {known['reprojection_p90']:.1f} px)"
-        )
-    if "lift_box_median" in known:
-        parts.append(
-            f"{known['lift_box_median']:.3f} m outside its box "
-            f"(90 %: {known['lift_box_p90']:.3f} m)"
-        )
-    return f"{name}: {'; '.join(parts)}" if parts else ""

@@ -119,6 +119,16 @@ def test_the_scale_and_the_rate_that_are_given_are_taken(own, tmp_path):
         np.testing.assert_allclose(table["location"][:, 2], 0.5, rtol=1e-5)
 
 
+def test_the_line_of_a_clip_begins_with_its_name(own, tmp_path, capsys):
+    root = shutil.copytree(own, tmp_path / "my clip")
+    (root / "truth" / "depth").mkdir()
+    for name in NAMES:
+        np.save(root / "truth" / "depth" / f"{name}.npy", np.full(SIZE, 2.5, "f4"))
+    assert launch(root, tmp_path) == 0
+    (line,) = [x for x in capsys.readouterr().out.splitlines() if "AbsRel" in x]
+    assert line.startswith("my_clip: depth AbsRel 0.200 before, 0.200 aligned")
+
+
 @pytest.mark.parametrize("value", [0.0, np.inf])
 def test_true_depth_that_says_nothing_leaves_the_table_whole(
     own, tmp_path, value, capsys
