@@ -9,7 +9,7 @@ from egojax.apps.cli import Arguments
 from egojax.apps.plan import Plan
 from egojax.apps.progress import ProgressLine
 from egojax.data import arrays
-from egojax.data.runs import FREE_FIELDS, ClipFolder, RunFolder, make_folder
+from egojax.data.runs import FREE_FIELDS, ClipFolder, RunFolder
 from egojax.errors import UsageError
 from egojax.task import Stage, Task
 from egojax.types import Clip
@@ -153,7 +153,7 @@ def _run_clip(
     for note in clip.notes:
         print(f"{name}: {note}")
     _forget(name, todo, clip_folder, request)
-    make_folder(clip_folder.path)
+    arrays.make_folder(clip_folder.path)
     for stage in todo.run:
         _run_stage(stage, clip, clip_folder, folder, read)
     return _skipped(task, name, clip_folder)

@@ -206,6 +206,18 @@ def first_line(err: BaseException) -> str:
 # ----------------------------------------------------------------------- writing
 
 
+def make_folder(path: pathlib.Path) -> None:
+    """Makes a folder, and those above it, if it is not there.
+
+    Raises:
+      UsageError: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise UsageError(f"{path}: cannot be made: {err.strerror}") from None
+
+
 def write_bytes(path: pathlib.Path | str, data: bytes, sync: bool = True) -> None:
     """Writes under a temporary name and renames; a full disk leaves the old file.
 

@@ -24,15 +24,13 @@ import numpy as np
 
 from egojax.data import arrays
 from egojax.data.posed_images import PosedImages, find_images, read_posed_images
-from egojax.data.rectified_images import Job, make_folder, write_rectified
-from egojax.data.views import SPLITS
+from egojax.data.rectified_images import Job, write_rectified
+from egojax.data.views import NO_POINTS, SPLITS
 from egojax.errors import UsageError
 from egojax.ops import camera as camera_ops
 from egojax.ops import rectify, scene_bounds
 from egojax.ops.scene_bounds import Bounds
 from egojax.types import Camera
-
-NO_POINTS = "no points at two depths before its camera: no near and far"
 
 
 class ConvertedScene(NamedTuple):
@@ -192,7 +190,7 @@ def _claim(out: pathlib.Path, settings: dict[str, Any]) -> None:
         raise UsageError(
             f"{out}: there is something here that is no conversion; give another folder"
         )
-    make_folder(out / "frames")
+    arrays.make_folder(out / "frames")
     arrays.write_json(record, settings)
 
 

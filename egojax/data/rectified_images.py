@@ -16,7 +16,7 @@ from PIL import Image
 from egojax.data import arrays
 from egojax.data.images import read_image
 from egojax.data.neuraldiff import is_resized
-from egojax.errors import FrameError, UsageError
+from egojax.errors import FrameError
 from egojax.ops import camera as camera_ops
 from egojax.ops import rectify
 from egojax.types import Camera
@@ -89,21 +89,9 @@ def _write(warp: Warp, size_hw: tuple[int, int], quality: int, job: Job) -> str:
     buffer = io.BytesIO()
     # Colours at full resolution: what is small already has none to spare.
     picture.save(buffer, kind, quality=quality, subsampling=0)
-    make_folder(job.target.parent)
+    arrays.make_folder(job.target.parent)
     arrays.write_bytes(job.target, buffer.getvalue(), sync=False)
     return ""
-
-
-def make_folder(folder: pathlib.Path) -> None:
-    """Makes a folder and those above it.
-
-    Raises:
-      UsageError: it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as err:
-        raise UsageError(f"{folder}: cannot be made: {err.strerror}") from None
 
 
 def _warper(target: Camera) -> Warp:

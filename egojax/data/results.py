@@ -10,7 +10,6 @@ import jax
 import numpy as np
 
 from egojax.data import arrays, images
-from egojax.data.runs import make_folder
 from egojax.data.stream import host_frames
 from egojax.errors import UsageError
 from egojax.metrics import PermanenceScores, TrackingScores
@@ -61,7 +60,7 @@ def write_labels(
     Returns:
       Frames that could not be read.
     """
-    make_folder(folder)
+    arrays.make_folder(folder)
     skipped = []
     for frame in host_frames(clip, ["labels"]):
         t = frame.frame_idx

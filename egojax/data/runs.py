@@ -64,7 +64,7 @@ class ClipFolder:
         return found
 
     def _write(self, entries: Mapping[str, Any]) -> None:
-        make_folder(self.path)
+        arrays.make_folder(self.path)
         arrays.write_json(self.path / "done.json", entries)
 
     def done(self, stage: str) -> dict[str, Any] | None:
@@ -122,18 +122,6 @@ def _remove(path: pathlib.Path) -> None:
         raise UsageError(f"{path}: cannot be removed: {err.strerror}") from None
 
 
-def make_folder(path: pathlib.Path) -> None:
-    """Makes a folder, and those above it, if it is not there.
-
-    Raises:
-      UsageError: it cannot be made.
-    """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as err:
-        raise UsageError(f"{path}: cannot be made: {err.strerror}") from None
-
-
 class RunFolder:
     """The folder of one run. Opening it checks that it belongs to the same config."""
 
@@ -169,7 +157,7 @@ class RunFolder:
             old = {**open_run(path)}
             _check_same(path, old, self._about, {*later})
         else:  # If nothing has come of an earlier run, it is this one's now.
-            make_folder(path)
+            arrays.make_folder(path)
             self._write()
 
     def record(self) -> None:

@@ -15,6 +15,7 @@ from egojax.ops.scene_bounds import Bounds, Slots
 from egojax.types import Clip, Source, View
 
 SPLITS = ("train", "val", "test")
+NO_POINTS = "no points at two depths before its camera: no near and far"
 NEAR_FLOOR = 0.05  # Quantile of near over the video, below which no frame's goes.
 
 
@@ -56,8 +57,7 @@ def with_views(
     poses, bad = _poses(clip, listed)
     bounds = _bounds(clip, np.array(list(poses.values())), near, far, near_floor)
     is_good = scene_bounds.is_range(bounds)
-    reason = "no points at two depths before its camera: no near and far"
-    bad |= {t: reason for t, good in zip(poses, is_good, strict=True) if not good}
+    bad |= {t: NO_POINTS for t, good in zip(poses, is_good, strict=True) if not good}
     frames = [t for t in poses if t not in bad]
     parts = _split(clip, frames, every, listed)
     places = _slots(clip, frames, num_slots, slots)

@@ -145,11 +145,11 @@ def _aligns(config: Any, clip: Clip) -> bool:
 
 
 def _has_scene(clip: Clip) -> bool:
-    return clip.mesh is not None or clip.static_depth is not None or _has_points(clip)
+    return _has_surface(clip) or (clip.points is not None and len(clip.points) > 0)
 
 
-def _has_points(clip: Clip) -> bool:
-    return clip.points is not None and len(clip.points) > 0
+def _has_surface(clip: Clip) -> bool:
+    return clip.mesh is not None or clip.static_depth is not None
 
 
 def _check_alignment(config: Any, clip: Clip) -> list[str]:
@@ -160,7 +160,7 @@ def _check_alignment(config: Any, clip: Clip) -> list[str]:
     if not _has_scene(clip):
         lacks = "there is no mesh, no points and no static depth to align it to"
         return [as_it_is + lacks]
-    if clip.mesh is None and clip.static_depth is None:
+    if not (_has_surface(clip) or config.depth.points == "surface"):
         scales = scale.frame_scales(
             clip, _settings(config), scene_of(config, clip), NUM_POINT_FRAMES
         )
