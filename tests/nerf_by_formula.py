@@ -5,12 +5,13 @@ import numpy as np
 from flax import nnx
 
 from egojax.models import nerf
+from egojax.models.blocks import Affine
 from egojax.models.nerf import Nerf, NerfConfig
 
 SMALL = NerfConfig(width=64, num_slots=10)
 
 
-def layers_of(model: Nerf) -> list[tuple[nerf.Affine, int]]:
+def layers_of(model: Nerf) -> list[tuple[Affine, int]]:
     """All layers in the published order, and the inputs that only padding adds."""
     order = []
     for field in (model.coarse, model.fine):

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int, UInt8
 
 from egojax.data.stream import host_frames
 from egojax.errors import UsageError
-from egojax.methods.nerf_rendering import FieldRays, field_rays
+from egojax.methods.field_rays import FieldRays, field_rays
 from egojax.ops import scene_bounds
 from egojax.types import Camera, Clip, SkippedFrame, typed
 

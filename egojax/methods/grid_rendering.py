@@ -17,9 +17,9 @@ from flax import struct
 from jax import lax
 from jaxtyping import Array, Float
 
-from egojax.methods.nerf_rendering import FieldRays, Rendered
+from egojax.methods.field_rays import FieldRays, Rendered
+from egojax.models.blocks import Samples
 from egojax.models.grid_fields import GridFields
-from egojax.models.nerf import Samples
 from egojax.ops import render, sampling
 from egojax.ops.encoding import contract
 from egojax.ops.field_losses import interlevel_loss
@@ -91,11 +91,8 @@ def render_training(
     samples, t_edges, t = _look(model, rays, box, settings, s_edges, draws.final)
     changing_density = samples.density[1:]
     if settings.far_wall:
-        static = render.far_wall(samples.density[0], samples.rgb[0], draws.wall)
-        samples = samples._replace(
-            density=jnp.concatenate([static[0][None], samples.density[1:]]),
-            rgb=jnp.concatenate([static[1][None], samples.rgb[1:]]),
-        )
+        density, rgb = render.far_wall(samples.density, samples.rgb, draws.wall)
+        samples = samples._replace(density=density, rgb=rgb)
     composite, uncertainty, mixed = _composite(samples, t_edges, t, settings)
     return TrainingRender(
         fine=composite.rgb,

@@ -11,7 +11,8 @@ import numpy as np
 from flax import nnx
 
 from egojax.errors import UsageError
-from egojax.models.nerf import HEAD, TRUNK, Affine, Kind, Nerf, NerfConfig
+from egojax.models.blocks import Affine
+from egojax.models.nerf import HEAD, TRUNK, Kind, Nerf, NerfConfig
 
 State = Mapping[str, np.ndarray]
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from egojax.models.nerf import Affine, Samples
+from egojax.models.blocks import Affine, Samples
 from egojax.ops.encoding import frequency_encoding, time_basis
 from egojax.ops.hash_grid import HashGrid, hash_encode
 

@@ -9,13 +9,14 @@ Source: Tschernezki et al. 2021 (NeuralDiff), after Martin-Brualla et al. 2021 (
 """
 
 import dataclasses
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from egojax.models.blocks import Affine, Samples
 from egojax.ops.encoding import frequency_encoding, time_basis, wave_code
 
 Kind = Literal["neuraldiff", "nerf", "nerfw", "tnerf"]
@@ -46,43 +47,6 @@ class NerfConfig:
     @property
     def direction_dim(self) -> int:
         return 3 + 6 * self.direction_bands
-
-
-class Samples(NamedTuple):
-    """What a field says of the samples of rays."""
-
-    density: Float[Array, "Q *batch S"]  # >= 0, 1 / scene unit.
-    rgb: Float[Array, "Q *batch S 3"]
-    beta: Float[
-        Array, "P *batch S"
-    ]  # Uncertainty of the P = Q - 1 streams that change.
-
-
-class Affine(nnx.Module):
-    """x W + b, where x may be parts of samples and parts of rays."""
-
-    def __init__(self, din: int, dout: int, dtype: str, rngs: nnx.Rngs):
-        bound = din**-0.5
-        kernel = jax.random.uniform(rngs.params(), (din, dout), minval=-1.0)
-        bias = jax.random.uniform(rngs.params(), (dout,), minval=-1.0)
-        self.kernel = nnx.Param(bound * kernel)
-        self.bias = nnx.Param(bound * bias)
-        self.dtype = dtype
-
-    def __call__(self, x: Array, per_ray: Array | None = None) -> Array:
-        """Of x (*batch, S, A) and of what a ray's samples share, (*batch, B)."""
-        split = x.shape[-1]
-        kernel, offset = self.kernel[...], self.bias[(None,) * (x.ndim - 1)]
-        if per_ray is not None:
-            offset = offset + self._product(per_ray, kernel[split:])[..., None, :]
-        return self._product(x, kernel[:split]) + offset
-
-    def _product(self, x: Array, kernel: Array) -> Array:
-        return jnp.matmul(
-            x.astype(self.dtype),
-            kernel.astype(self.dtype),
-            preferred_element_type=jnp.float32,
-        )
 
 
 class StaticField(nnx.Module):

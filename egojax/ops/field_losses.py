@@ -1,4 +1,4 @@
-"""What radiance fields are trained by; losses are means over all rays they take."""
+"""What radiance fields learn from: losses of all rays, of each, or of intervals."""
 
 from typing import NamedTuple
 

@@ -213,24 +213,19 @@ def stream_alone(
 @jax.jit
 @typed
 def far_wall(
-    density: Float[ArrayLike, "*batch S"],
-    rgb: Float[ArrayLike, "*batch S 3"],
+    density: Float[ArrayLike, "Q *batch S"],
+    rgb: Float[ArrayLike, "Q *batch S 3"],
     color: Float[ArrayLike, "*batch 3"],
-) -> tuple[Float[Array, "*batch S"], Float[Array, "*batch S 3"]]:
-    """The static stream with a wall of some colour as its last interval.
+) -> tuple[Float[Array, "Q *batch S"], Float[Array, "Q *batch S 3"]]:
+    """Streams whose first, the static one, ends in a wall of some colour.
 
     It makes rays opaque, so that dark pixels are not explained by transparency. Nothing
     is learned from what it replaces.
 
     Source: NeuralDiff, the "transmittance fix" of its code (training only).
     """
-    density, rgb = jnp.asarray(density), jnp.asarray(rgb)
-    wall = jnp.full_like(density[..., -1:], WALL)
-    color = jnp.asarray(color)[..., None, :]
-    return (
-        jnp.concatenate([density[..., :-1], wall], axis=-1),
-        jnp.concatenate([rgb[..., :-1, :], color], axis=-2),
-    )
+    density = jnp.asarray(density).at[0, ..., -1].set(WALL)
+    return density, jnp.asarray(rgb).at[0, ..., -1, :].set(color)
 
 
 @jax.jit

@@ -11,8 +11,8 @@ from flax import nnx
 from jax import export, lax
 
 from egojax.methods import grid_rendering
+from egojax.methods.field_rays import FieldRays
 from egojax.methods.grid_rendering import GridSettings, SceneBox
-from egojax.methods.nerf_rendering import FieldRays
 from egojax.models.grid_fields import GridConfig, GridFields
 from egojax.ops import field_losses
 from egojax.ops.hash_grid import HashGrid

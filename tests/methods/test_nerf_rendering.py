@@ -10,7 +10,8 @@ from flax import nnx
 from jax import export
 
 from egojax.methods import nerf_rendering
-from egojax.methods.nerf_rendering import FieldRays, RenderSettings
+from egojax.methods.field_rays import FieldRays, field_rays
+from egojax.methods.nerf_rendering import RenderSettings
 from egojax.models.nerf import Nerf, NerfConfig
 from egojax.ops import camera as camera_ops
 from egojax.ops import field_losses
@@ -24,7 +25,7 @@ def published_rays() -> tuple[FieldRays, jnp.ndarray]:
     c2w = np.array([[0.8, 0, 0.6, 0.2], [0, 1, 0, -0.1], [-0.6, 0, 0.8, 0.3]])
     v, u = np.divmod(np.array([0, 5, 11]), 4)
     slots = jnp.array([1, 4, 9])
-    rays = nerf_rendering.field_rays(
+    rays = field_rays(
         cameras(4, 4, 2, 1.5, (3, 4), c2w, 3),
         jnp.asarray(np.stack([u, v], 1), jnp.float32),
         near=jnp.full(3, 0.5),
@@ -57,7 +58,7 @@ def rays_of(camera: Camera, **options) -> FieldRays:
     ones = jnp.ones(height * width)
     slots = jnp.zeros(height * width, jnp.int32)
     xy = jnp.asarray(np.stack([u, v], 1), jnp.float32)
-    return nerf_rendering.field_rays(camera, xy, ones, ones, slots, slots, **options)
+    return field_rays(camera, xy, ones, ones, slots, slots, **options)
 
 
 def test_rays_of_pixels_are_the_published_ones():

@@ -5,7 +5,8 @@ import pytest
 from flax import nnx
 
 from egojax.errors import UsageError
-from egojax.models import convert, nerf
+from egojax.models import convert
+from egojax.models.blocks import Affine
 from egojax.models.nerf import Nerf, NerfConfig
 from tests.nerf_by_formula import by_formula, unit
 
@@ -38,7 +39,7 @@ def state_of(model: Nerf, padded: bool = True) -> dict[str, np.ndarray]:
     elif model.config.kind == "nerfw":
         state["embedding_t.weight"] = np.asarray(model.time[...])
 
-    def put(name: str, layer: nerf.Affine, pad: int = 0) -> None:
+    def put(name: str, layer: Affine, pad: int = 0) -> None:
         weight = np.asarray(layer.kernel[...]).T
         rubbish = np.full((len(weight), pad), 7.0, np.float32)
         state[f"{name}.weight"] = np.concatenate([weight, rubbish], 1)

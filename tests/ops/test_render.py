@@ -97,8 +97,7 @@ def test_a_suppressed_actor_gives_the_published_rendering():
 
 
 def test_the_far_wall_gives_the_published_rendering():
-    static = render.far_wall(DENSITY[0], RGB[0], jnp.full(3, 0.5))
-    density, rgb = DENSITY.at[0].set(static[0]), RGB.at[0].set(static[1])
+    density, rgb = render.far_wall(DENSITY, RGB, jnp.full(3, 0.5))
     _, out, beta = published(density, rgb)
     _, before, beta_before = published()
     close(out.rgb, [0.52636826, 0.45878646, 0.4451846])
