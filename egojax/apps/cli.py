@@ -17,7 +17,7 @@ from typing import Any
 
 from egojax.errors import UsageError
 
-MODES = ("predict", "eval", "train", "view", "synthesize")
+MODES = ("predict", "eval", "train", "view", "synthesize", "convert")
 OPTIONS = ("config", "mode", "workdir", "only", "shard")
 
 HELP = """\
@@ -33,6 +33,8 @@ Modes (default: the config's)
   train        fit, then predict
   view         open the 3D viewer on a finished run
   synthesize   write procedural clips in an official layout
+  convert      write a COLMAP or EPIC-FIELDS scene in the layout of NeuralDiff, as
+               config.convert says; needs no run folder
 
 Options
   --workdir    the run folder; default runs/CONFIG-VARIANT[-train]
@@ -78,6 +80,10 @@ def main(argv: list[str]) -> int:
 
             return compare.main(words[1:])
         arguments = parse(words)
+        if arguments.mode == "convert":
+            from egojax.apps import convert
+
+            return convert.main(arguments.config)
         from egojax.apps import run
 
         return run.run(arguments)
@@ -111,6 +117,12 @@ def parse(words: list[str]) -> Arguments:
     mode = options.get("mode", config.mode)
     if mode not in MODES:
         raise UsageError(f"--mode={mode}: modes are {', '.join(MODES)}")
+    idle = [f"--{key}" for key in ("workdir", "only", "shard") if key in options]
+    if mode == "convert" and idle:
+        raise UsageError(
+            f"--mode=convert takes no {' and no '.join(idle)}: it has no run folder, "
+            "and writes to config.convert.out"
+        )
     name = f"{name}-{variant.replace('+', '-')}" if variant else name
     learned = "-train" if mode == "train" else ""
     return Arguments(

@@ -1,13 +1,14 @@
 """A folder of the user's own, a DAVIS-style folder, or a video alone -> Clip.
 
-    FOLDER/frames/           images, or one video file beside the other entries
+    FOLDER/frames/           images; or images/, as COLMAP has them, or images beside
+                             the other entries, or one video file there
     FOLDER/labels/           2D segments, FRAME.png (palette, 8 or 16 bit) or FRAME.npy
     FOLDER/segments.json     categories and scores of the segments, see `read_segments`
     FOLDER/features/         appearance: FRAME.npz with `ids` (n,) and `values` (n, D)
     FOLDER/depth/            FRAME.png (16 bit, millimetres), .npy or .npz
     FOLDER/static_depth/     likewise, of the static scene alone
-    FOLDER/cameras.json      poses, see `data.poses`; or a COLMAP model in sparse/0,
-                             sparse, colmap/sparse/0 or colmap
+    FOLDER/cameras.json      poses; or a COLMAP model, or EPIC-FIELDS JSON, see
+                             `data.folder_poses`
     FOLDER/mesh.ply, points.ply    the static scene, in the world of the poses
     FOLDER/truth/            labels/, segments.json, depth/: to score against
 
@@ -21,8 +22,11 @@ from typing import Any
 
 import numpy as np
 
-from egojax.data import aria, colmap, hot3d, images, ply, poses, video
+from egojax.data import aria, hot3d, images, ply, video
+from egojax.data.folder_poses import find_poses
 from egojax.data.frame_tables import match_frames, read_segments
+from egojax.data.neuraldiff import is_resized
+from egojax.data.resizing import resized_camera
 from egojax.errors import FrameError, UsageError
 from egojax.types import Clip, SegmentFeatures, Source
 
@@ -64,8 +68,6 @@ def read_any(
     if "JPEGImages" in path.parts:
         parts = ["Annotations" if p == "JPEGImages" else p for p in path.parts]
         return _davis_clip(path, pathlib.Path(*parts), name, fps)
-    if _has_images(path):
-        return _image_clip(path, name, fps)
     return read_folder(path, name, fps)
 
 
@@ -118,6 +120,9 @@ def _base_clip(folder: pathlib.Path, name: str, fps: float | None) -> Clip:
     """A clip with the frames, or with the names of the label maps alone."""
     if (folder / "frames").is_dir():
         return _image_clip(folder / "frames", name, fps)
+    for place in (folder / "images", folder):
+        if _has_images(place):
+            return _image_clip(place, name, fps)
     films = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in video.VIDEOS]
     if len(films) > 1:
         names = ", ".join(p.name for p in films)
@@ -129,7 +134,9 @@ def _base_clip(folder: pathlib.Path, name: str, fps: float | None) -> Clip:
         size_hw = images.first_size(list(found.values()), images.read_labels)
         notes = ("no frames here, only labels",)
         return Clip(name, tuple(found), size_hw, fps or FPS, notes=notes)
-    raise UsageError(f"{folder}: expected frames/, a video file, or labels/ in it")
+    raise UsageError(
+        f"{folder}: expected frames/ or images/, images, a video file, or labels/ in it"
+    )
 
 
 def _image_clip(folder: pathlib.Path, name: str, fps: float | None) -> Clip:
@@ -156,6 +163,8 @@ def _keep_rate(path: pathlib.Path, clip: Clip, fps: float | None) -> Clip:
 
 
 def _has_images(folder: pathlib.Path) -> bool:
+    if not folder.is_dir():
+        return False
     return any(p.suffix.lower() in images.IMAGES for p in folder.iterdir())
 
 
@@ -251,35 +260,23 @@ def _readable(source: Source[Any]) -> Iterator[Any]:
             yield None
 
 
-def _find_poses(folder: pathlib.Path) -> poses.Poses | None:
-    """`cameras.json`, else a COLMAP model where COLMAP puts one."""
-    if (folder / "cameras.json").is_file():
-        return poses.read_cameras(folder / "cameras.json")
-    for place in ("sparse/0", "sparse", "colmap/sparse/0", "colmap"):
-        path = folder / place
-        if any((path / f"images.{kind}").is_file() for kind in ("bin", "txt")):
-            model = colmap.read_model(path)
-            cameras = colmap.cameras_by_name(model)
-            named = {pathlib.PurePath(k).stem: camera for k, camera in cameras.items()}
-            return poses.Poses(path, named, points=model.points, scale_known=False)
-    return None
-
-
 def _add_cameras(folder: pathlib.Path, clip: Clip) -> Clip:
-    found = _find_poses(folder)
+    found, told = find_poses(folder)
     if found is None:
-        return clip
-    cameras, told = match_frames(found.path, clip.frame_ids, found.cameras)
-    bad = sorted({c.size_hw for c in cameras if c is not None} - {clip.size_hw})
-    if bad:
-        raise UsageError(
-            f"{found.path}: cameras for images of {bad[0][1]} x {bad[0][0]}; the "
-            f"frames are {clip.size_hw[1]} x {clip.size_hw[0]}"
-        )
+        return clip.replace(notes=(*clip.notes, *told))
+    cameras, missing = match_frames(found.path, clip.frame_ids, found.cameras)
+    sizes = {c.size_hw for c in cameras if c is not None} - {clip.size_hw}
+    height, width = clip.size_hw
+    for high, wide in sorted(sizes):
+        text = f"{found.path}: cameras for images of {wide} x {high}; the frames are "
+        text += f"{width} x {height}"
+        if not is_resized((high, wide), clip.size_hw):
+            raise UsageError(text)
+        told = (*told, f"{text}, and intrinsics are scaled to these")
     return clip.replace(
-        camera=Source.of(cameras),
+        camera=Source.of([c and resized_camera(c, clip.size_hw) for c in cameras]),
         metric_scale=found.metric_scale,
         scale_known=found.scale_known,
         points=found.points,
-        notes=(*(note for note in clip.notes if note != NO_POSES), *told),
+        notes=(*(n for n in clip.notes if n != NO_POSES), *told, *missing),
     )

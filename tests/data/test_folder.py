@@ -284,7 +284,7 @@ BAD_CAMERAS = {
     "list": ([], 'cameras.json: expected an object with "frames"'),
     "no size": (cameras(size_hw="gone"), "size_hw: expected 2 finite numbers"),
     "half a pixel": (cameras(size_hw=[12.5, 16]), "expected whole numbers > 0"),
-    "other size": (cameras(size_hw=[24, 32]), "cameras for images of 32 x 24; the"),
+    "other size": (cameras(size_hw=[24, 24]), "cameras for images of 24 x 24; the"),
     "scale": (cameras(metric_scale=-1), "metric_scale: -1: expected a number > 0"),
     "scale is true": (cameras(metric_scale=True), "metric_scale: True"),
     "lens": (cameras(lens="magic"), "lens: 'magic': known are"),
