@@ -3,7 +3,7 @@
     FOLDER/cameras.json      ours (`data.poses`), or EPIC-FIELDS JSON under this name
     FOLDER/sparse/0/         a COLMAP model, binary or text; also in sparse,
                              colmap/sparse/0 or colmap
-    FOLDER/ANYTHING.json     EPIC-FIELDS JSON, or the `meta.json` of a NeuralDiff scene
+    FOLDER/ANYTHING.json     EPIC-FIELDS JSON, or a NeuralDiff `meta.json` with `camera`
 
 The first of these that is there counts.
 """
