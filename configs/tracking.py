@@ -58,7 +58,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         size_hw=(256, 456),
         faults="all",  # none | ids_only | all
         camera_path=placeholder(str),  # Drive the head by these poses (meta.json).
-        bench=False,  # The standard benchmark's scene and absences.
+        scene="kitchen",  # kitchen | bench (the standard benchmark) | handling
     )
     config.official = dict(  # Names inside the official ROOT layout.
         segments="deva_OWLv2_s5",
@@ -77,6 +77,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         exclude_segments=True,  # Moving things take no part in the alignment.
         smooth=0,  # Frames over which scale and shift are smoothed; 0 = none.
         renderer="jax",  # Of a mesh: jax | embree (extra: mesh)
+        fields=placeholder(str),  # Run folder of a decomposition: its static depth.
         points="nearest",  # A clip without a mesh: nearest | surface (alpha shape)
         cull=False,  # Draw only faces turned towards the camera (published).
         use_lens=True,  # Undo the lens; the published code ignores it.
@@ -137,7 +138,7 @@ def _smoke(config):
 
 def _bench(config):
     """The standard benchmark's clips (its table: experiments/benchmark.py)."""
-    config.world.bench = True
+    config.world.scene = "bench"
     config.world.num_frames = 600
     config.eval.depth = False
     config.data.clips = "0-9"

@@ -55,7 +55,9 @@ def main(argv: list[str]) -> int:
         config = cli.load_config(cli.find_config(CONFIG)[0], "bench")
         config.world.faults = preset
         config.data.clips = arguments.seeds
-        for name, opener in clips.make(config).items():
+        for name, opener in clips.make(
+            config, opening.prepared, opening.settled
+        ).items():
             folder = out / preset / name
             start = time.monotonic()
             if (folder / "scores.json").exists():

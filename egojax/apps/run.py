@@ -20,7 +20,7 @@ def run(arguments: Arguments) -> int:
     config = arguments.config
     task = tasks.make(config, arguments.mode, arguments.workdir)
     if arguments.mode in ("predict", "train") or task.runs:
-        task = task._replace(stages=(*task.stages, show.stage(config)))
+        task = task._replace(stages=(*task.stages, *show.stages(config)))
     _check_stages(arguments.only, task)
     if arguments.mode == "train":
         fit.check(task, config, arguments)

@@ -12,8 +12,13 @@ from egojax.task import Progress, Stage
 from egojax.types import Clip, SkippedFrame
 
 
-def stage(config: Any) -> Stage:
-    """Writes overlay.mp4 and report.html, as `config.show` asks."""
+def stages(config: Any) -> tuple[Stage, ...]:
+    """What a job shows in the end, as `config.show` asks."""
+    return (_tracking(config),) if config.job == "tracking" else ()
+
+
+def _tracking(config: Any) -> Stage:
+    """overlay.mp4 and report.html"""
     fields = ("overlay", "report")
     return Stage(
         "show",

@@ -25,13 +25,17 @@ Batch = tuple[jax.Array, FieldScene]
 
 
 def nerf_loss(
-    settings: RenderSettings, *, official: bool = True
+    settings: RenderSettings,
+    *,
+    official: bool = True,
+    density: float = field_losses.DENSITY_WEIGHT,
 ) -> Callable[[Nerf, Batch, jax.Array], tuple[jax.Array, Logs]]:
     """The published loss of the published networks.
 
     Args:
       settings: Of the renderer.
       official: Rays by the published conventions (`field_scene.rays_of`).
+      density: Weight of the density of what is not static.
     """
 
     def loss(model: Nerf, batch: Batch, key: jax.Array) -> tuple[jax.Array, Logs]:
@@ -41,7 +45,8 @@ def nerf_loss(
         draws = nerf_rendering.draw(key, len(target), settings)
         out = nerf_rendering.render_training(model, rays, settings, draws)
         terms = field_losses.stream_loss(
-            out.fine, out.uncertainty, out.changing_density, target, out.coarse
+            *(out.fine, out.uncertainty, out.changing_density, target, out.coarse),
+            density_weight=density,
         )
         return terms.total, _logs(terms, out.fine, target)
 
@@ -49,9 +54,20 @@ def nerf_loss(
 
 
 def grid_loss(
-    settings: GridSettings, box: SceneBox
+    settings: GridSettings,
+    box: SceneBox,
+    *,
+    density: float = field_losses.DENSITY_WEIGHT,
+    distortion: float = 0.0,
 ) -> Callable[[GridFields, Batch, jax.Array], tuple[jax.Array, Logs]]:
-    """The loss of the fast fields: the published terms, and that of the proposal."""
+    """The loss of the fast fields: the published terms, and that of the proposal.
+
+    Args:
+      settings: Of the renderer.
+      box: Of the scene.
+      density: Weight of the density of what is not static,
+      distortion: and of how widely the weight of a ray is spread.
+    """
 
     def loss(model: GridFields, batch: Batch, key: jax.Array) -> tuple[jax.Array, Logs]:
         (frame, pixel), scene = batch[0].T, batch[1]
@@ -60,11 +76,15 @@ def grid_loss(
         draws = grid_rendering.draw(key, len(target), settings)
         out = grid_rendering.render_training(model, rays, box, settings, draws)
         terms = field_losses.stream_loss(
-            out.fine, out.uncertainty, out.changing_density, target
+            *(out.fine, out.uncertainty, out.changing_density, target),
+            density_weight=density,
         )
-        interlevel = out.interlevel.sum(-1).mean()
-        logs = _logs(terms, out.fine, target)
-        return terms.total + interlevel, {**logs, "interlevel": interlevel}
+        more = {
+            "interlevel_loss": out.interlevel.sum(-1).mean(),
+            "distortion_loss": distortion * out.distortion.mean(),
+        }
+        total = terms.total + sum(more.values())
+        return total, {**_logs(terms, out.fine, target), **more}
 
     return loss
 

@@ -108,6 +108,19 @@ def _stacked(name: str, cameras: list[Camera]) -> Camera:
     return jax.tree.map(lambda *leaves: np.stack(leaves), *plain)
 
 
+def middle(scene: FieldScene) -> int:
+    """The row whose camera is nearest to all others, in place and direction.
+
+    A viewpoint from which a clip can be told.
+    """
+    w2c = np.asarray(scene.camera.w2c, np.float64)
+    centers = -np.einsum("tij,ti->tj", w2c[:, :3, :3], w2c[:, :3, 3])
+    place = np.linalg.norm(centers - np.median(centers, 0), axis=-1)
+    gaze = np.median(w2c[:, 2, :3], 0)
+    turn = np.linalg.norm(w2c[:, 2, :3] - gaze, axis=-1)
+    return int(np.argmin(place / max(np.median(place), 1e-9) + turn))
+
+
 @jax.jit(static_argnames="official")
 @typed
 def rays_of(

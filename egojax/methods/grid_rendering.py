@@ -22,7 +22,7 @@ from egojax.models.blocks import Samples
 from egojax.models.grid_fields import GridFields
 from egojax.ops import render, sampling
 from egojax.ops.encoding import contract
-from egojax.ops.field_losses import interlevel_loss
+from egojax.ops.field_losses import distortion_loss, interlevel_loss
 from egojax.ops.render import Composite
 
 
@@ -75,6 +75,7 @@ class TrainingRender(NamedTuple):
     uncertainty: Float[Array, "R"]
     changing_density: Float[Array, "P R S"]
     interlevel: Float[Array, "R S"]
+    distortion: Float[Array, "R"]
     composite: Composite
 
 
@@ -94,11 +95,13 @@ def render_training(
         density, rgb = render.far_wall(samples.density, samples.rgb, draws.wall)
         samples = samples._replace(density=density, rgb=rgb)
     composite, uncertainty, mixed = _composite(samples, t_edges, t, settings)
+    weights = mixed.total.weights
     return TrainingRender(
         fine=composite.rgb,
         uncertainty=uncertainty,
         changing_density=changing_density,
-        interlevel=interlevel_loss(s_edges, mixed.total.weights, s_proposal, proposal),
+        interlevel=interlevel_loss(s_edges, weights, s_proposal, proposal),
+        distortion=distortion_loss(s_edges, weights),
         composite=composite,
     )
 

@@ -5,9 +5,9 @@ from typing import Any
 
 from egojax.errors import UsageError
 from egojax.task import Task
-from egojax.tasks import tracking
+from egojax.tasks import decomposition, tracking
 
-JOBS = {"tracking": tracking.make}
+JOBS = {"tracking": tracking.make, "decomposition": decomposition.make}
 
 
 def make(config: Any, mode: str, folder: pathlib.Path) -> Task:

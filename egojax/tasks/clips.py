@@ -10,30 +10,34 @@ from typing import Any
 
 import numpy as np
 
-from egojax.data import aria, egoseg3d, epic, folder, hot3d, world
-from egojax.data.world import benchmark, imperfect
-from egojax.data.world.faults import Imperfections
+from egojax.data import aria, egoseg3d, epic, folder, hot3d, neuraldiff, world
+from egojax.data.world import benchmark, handling, imperfect
 from egojax.errors import UsageError
-from egojax.methods import static_scene
-from egojax.tasks import opening
 from egojax.types import Clip
 
 Openers = Mapping[str, Callable[[], Clip]]
+Change = Callable[[Any, Clip], Clip]
+HAVE_NO_RATE = ("folder", "epic_diff")  # Data sets that may be told their rate.
 LEAST_SIDE = 16  # Pixels of the world's images; below, nothing is to be seen in them.
 
 
-def make(config: Any) -> Openers:
+def make(config: Any, prepared: Change, settled: Change) -> Openers:
     """Returns the clips of a config by name; nothing is opened yet.
+
+    Args:
+      config: With `data`, and what the reader of `data.name` wants.
+      prepared: What the job makes of a clip, given the config, before it is cut,
+      settled: and after that.
 
     Raises:
       UsageError: the data set's folder or its clips are not there.
     """
-    if config.data.fps is not None and config.data.name != "folder":
+    if config.data.fps is not None and config.data.name not in HAVE_NO_RATE:
         raise UsageError(f"config.data.fps: {config.data.name} has a rate of its own")
     openers = READERS[config.data.name](config)
     names = safe_names(list(openers))
     return {
-        name: functools.partial(_open, config, name, opener)
+        name: functools.partial(_open, config, name, opener, prepared, settled)
         for name, opener in zip(names, openers.values(), strict=True)
     }
 
@@ -59,15 +63,15 @@ def safe_names(names: Sequence[str]) -> list[str]:
     return found
 
 
-def _open(config: Any, name: str, opener: Callable[[], Clip]) -> Clip:
+def _open(
+    config: Any,
+    name: str,
+    opener: Callable[[], Clip],
+    prepared: Change,
+    settled: Change,
+) -> Clip:
     """Opens a clip and cuts it: every n-th frame, at most so many, so often."""
-    clip = _corrupted(opener().replace(name=name), config)
-    if not config.depth.use_lens and clip.camera is not None:
-        clip = clip.replace(
-            camera=clip.camera.map(
-                lambda camera: camera and static_scene.without_lens(camera)
-            )
-        )
+    clip = prepared(config, opener().replace(name=name))
     if not clip.num_frames:
         raise UsageError(f"{name}: no frames")
     stride, count = config.data.stride, config.data.max_frames
@@ -75,21 +79,7 @@ def _open(config: Any, name: str, opener: Callable[[], Clip]) -> Clip:
     frames = frames * config.data.repeat
     if frames != list(range(clip.num_frames)):
         clip = clip.select(frames).replace(fps=clip.fps / stride)
-    return opening.settled(config, clip)
-
-
-def _corrupted(clip: Clip, config: Any) -> Clip:
-    """True depth made as bad as monocular depth, to be aligned back to the truth."""
-    fields = config.data.corrupt_depth
-    if not fields.scale:
-        return clip
-    if clip.depth is None:
-        raise UsageError(f"{clip.name}: config.data.corrupt_depth needs true depth")
-    faults = Imperfections(
-        depth_scale=fields.scale, depth_shift=fields.shift, depth_error=fields.error
-    )
-    bad = imperfect.monocular(clip.depth, faults, config.seed)
-    return clip.replace(depth=bad, static_depth=clip.depth)
+    return settled(config, clip)
 
 
 def _root(config: Any) -> pathlib.Path:
@@ -144,16 +134,24 @@ def _make_world(config: Any, seed: int) -> Clip:
     return imperfect.imperfect(clip, imperfect.PRESETS[config.world.faults], seed)
 
 
+# Scenes of a fixed length, with a camera of their own.
+SCENES: dict[str, tuple[int, Callable[..., Clip]]] = {
+    "bench": (benchmark.NUM_FRAMES, benchmark.bench_clip),
+    "handling": (handling.LENGTH, handling.handling_clip),
+}
+
+
 def _draw_world(fields: Any, seed: int) -> Clip:
     size_hw = tuple(fields.size_hw)
-    if fields.bench:
-        if fields.num_frames != benchmark.NUM_FRAMES or fields.camera_path:
+    if fields.scene in SCENES:
+        count, make_scene = SCENES[fields.scene]
+        if fields.num_frames != count or fields.camera_path:
             raise UsageError(
-                f"the benchmark's clips have {benchmark.NUM_FRAMES} frames and their "
-                "own camera: leave config.world.num_frames and camera_path alone, and "
-                "cut with config.data.max_frames"
+                f"clips of config.world.scene={fields.scene} have {count} frames and "
+                f"their own camera: set config.world.num_frames={count}, leave "
+                "camera_path alone, and cut with config.data.max_frames"
             )
-        return benchmark.bench_clip(seed, size_hw)
+        return make_scene(seed, size_hw)
     if not fields.camera_path:
         return world.make_clip(seed, fields.num_frames, size_hw=size_hw)
     path = np.asarray(epic.read_poses(pathlib.Path(fields.camera_path)).w2c)
@@ -195,6 +193,31 @@ def _folder(config: Any) -> Openers:
     }
 
 
+def _epic_diff(config: Any) -> Openers:
+    root = _root(config)
+    if not config.data.clips and (root / "meta.json").is_file():
+        paths = {root.resolve().name: (root, "")}
+    else:
+        found = ",".join(sorted(p.parent.name for p in root.glob("*/meta.json")))
+        if not (config.data.clips or found):
+            raise UsageError(
+                f"{root}: no scene in it; expected {root}/VID/meta.json, or meta.json"
+            )
+        paths = {name: (root, name) for name in _names(config, found)}
+    fields = config.views
+    return {
+        name: functools.partial(
+            neuraldiff.read_neuraldiff,
+            *path,
+            fps=config.data.fps,
+            slots="auto" if fields.slots == "linear" else fields.slots,
+            num_slots=fields.num_slots,
+            near_floor=fields.near_floor,
+        )
+        for name, path in paths.items()
+    }
+
+
 def _recording(read: Callable[..., Clip], stream: str, config: Any) -> Openers:
     root = _root(config)
     stream = config.data.stream or stream
@@ -205,6 +228,7 @@ READERS: dict[str, Callable[[Any], Openers]] = {
     "world": _world,
     "epic_fields": _epic_fields,
     "folder": _folder,
+    "epic_diff": _epic_diff,
     "hot3d": functools.partial(_recording, hot3d.read_clip, ""),
     "adt": functools.partial(_recording, aria.read_clip, "214-1"),
 }

@@ -1,10 +1,13 @@
-"""What an opened clip is refused for, what is told of it, and its scale."""
+"""A clip for tracking: what it is refused for, what is told of it, its scale."""
 
 import math
 from typing import Any
 
 import numpy as np
 
+from egojax.data import field_depth
+from egojax.data.world import imperfect
+from egojax.data.world.faults import Imperfections
 from egojax.errors import FrameError, UsageError
 from egojax.methods import scale, static_scene
 from egojax.methods.lifting import Selection
@@ -17,12 +20,40 @@ NUM_POINT_FRAMES = 8  # In which it is tried whether points tell the alignment.
 NUM_FRAMES = 64  # Whose segments are counted before a run; enough to see the share.
 
 
+def prepared(config: Any, clip: Clip) -> Clip:
+    """The clip with depth as bad as is asked for, and cameras without their lens."""
+    clip = _corrupted(clip, config)
+    if config.depth.use_lens or clip.camera is None:
+        return clip
+    return clip.replace(
+        camera=clip.camera.map(
+            lambda camera: camera and static_scene.without_lens(camera)
+        )
+    )
+
+
+def _corrupted(clip: Clip, config: Any) -> Clip:
+    """True depth made as bad as monocular depth, to be aligned back to the truth."""
+    fields = config.data.corrupt_depth
+    if not fields.scale:
+        return clip
+    if clip.depth is None:
+        raise UsageError(f"{clip.name}: config.data.corrupt_depth needs true depth")
+    faults = Imperfections(
+        depth_scale=fields.scale, depth_shift=fields.shift, depth_error=fields.error
+    )
+    bad = imperfect.monocular(clip.depth, faults, config.seed)
+    return clip.replace(depth=bad, static_depth=clip.depth)
+
+
 def settled(config: Any, clip: Clip) -> Clip:
     """The clip with its metric scale, and with what the user should know in `notes`.
 
     Raises:
       UsageError: there is nothing to track, or not what the config asks for.
     """
+    if config.depth.fields:
+        clip = field_depth.with_field_depth(clip, config.depth.fields)
     _check_features(config, clip)
     notes = []
     if config.data.name != "world":  # It is drawn, not read: nothing can be wrong.

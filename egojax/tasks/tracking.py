@@ -36,6 +36,7 @@ from egojax.types import Clip, SkippedFrame, Source, TrackTable
 CHOICES = {
     "data.name": clips.READERS,
     "world.faults": PRESETS,
+    "world.scene": ("kitchen", *clips.SCENES),
     "official.categories": ("frame", "last"),
     "depth.space": get_args(Space),
     "depth.renderer": ("jax", "embree"),
@@ -67,7 +68,13 @@ LEAST = {
 }
 MOST = {"lift.erode": 100, "depth.smooth": 100_000, "assoc.gamma": 10_000}
 PATHS = (
-    *("data.root", "world.camera_path", "official.frame_mapping", "eval.tree"),
+    *(
+        "data.root",
+        "depth.fields",
+        "world.camera_path",
+        "official.frame_mapping",
+        "eval.tree",
+    ),
     *assoc_config.FILES,
 )
 # What `labels` and `score` write, in a clip's folder.
@@ -101,7 +108,7 @@ def make(config: Any, mode: str, folder: pathlib.Path) -> Task:
     elif mode == "eval":
         runs = ("score",)
     return Task(
-        clips=clips.make(config),
+        clips=clips.make(config, opening.prepared, opening.settled),
         stages=stages,
         summary=tracking_summary.summary,
         runs=runs,

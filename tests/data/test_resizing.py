@@ -112,7 +112,7 @@ def test_a_frame_without_a_pose_stays_without():
     assert small.frames[0] is None and small.streams["a"][0] is None
 
 
-# ------------------------------------------------------------------ means and majorities
+# ------------------------------------------------------- means and majorities
 
 
 @pytest.mark.parametrize("seed", range(3))

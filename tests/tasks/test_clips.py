@@ -8,7 +8,7 @@ import pytest
 from egojax.apps import cli
 from egojax.data import images, video
 from egojax.errors import UsageError
-from egojax.tasks import clips
+from egojax.tasks import clips, opening
 
 CONFIG = cli.find_config("configs/tracking.py")[0]
 SIZE = (12, 16)
@@ -20,6 +20,10 @@ def load(variant="folder", **fields):
         group, last = name.split("__")
         config[group][last] = value
     return config
+
+
+def openers(config) -> clips.Openers:
+    return clips.make(config, opening.prepared, opening.settled)
 
 
 def write_clip(folder: pathlib.Path, suffix: str = ".jpg") -> pathlib.Path:
@@ -64,7 +68,7 @@ def test_any_names_give_different_folders_in_one_place(seed, tmp_path):
 @pytest.mark.parametrize("name", ["my clip é", "clip.v2", "clip.mp4"])
 def test_the_folder_of_a_clip_keeps_its_name_as_far_as_it_can(name, tmp_path):
     root = write_clip(tmp_path / name)
-    (found,) = clips.make(load(data__root=str(root))).items()
+    (found,) = openers(load(data__root=str(root))).items()
     assert found[0] == name.replace(" ", "_")
     assert found[1]().name == found[0]
 
@@ -72,9 +76,9 @@ def test_the_folder_of_a_clip_keeps_its_name_as_far_as_it_can(name, tmp_path):
 def test_a_video_is_called_without_its_suffix(tmp_path):
     write_clip(tmp_path / "a", ".mp4")
     path = (tmp_path / "a" / "film.mp4").rename(tmp_path / "film.v2.MP4")
-    assert list(clips.make(load(data__root=str(path)))) == ["film.v2"]
+    assert list(openers(load(data__root=str(path)))) == ["film.v2"]
     config = load(data__root=str(tmp_path), data__clips="a,film.v2.MP4")
-    assert list(clips.make(config)) == ["a", "film.v2.MP4"]
+    assert list(openers(config)) == ["a", "film.v2.MP4"]
 
 
 @pytest.mark.parametrize(
@@ -84,13 +88,13 @@ def test_a_video_is_called_without_its_suffix(tmp_path):
 def test_images_have_the_rate_that_is_given(tmp_path, suffix, given, expected):
     root = str(write_clip(tmp_path / "clip", suffix))
     config = load(data__root=root, data__fps=given, data__stride=1)
-    (clip,) = (opener() for opener in clips.make(config).values())
+    (clip,) = (opener() for opener in openers(config).values())
     assert clip.fps == expected
 
 
 def test_a_video_keeps_its_own_rate_and_says_so(tmp_path):
     root = str(write_clip(tmp_path / "clip", ".mp4"))
-    (opener,) = clips.make(load(data__root=root, data__fps=60.0)).values()
+    (opener,) = openers(load(data__root=root, data__fps=60.0)).values()
     clip = opener()
     assert clip.fps == 12.5
     assert any("has 12.5 frames a second of its own; 60" in n for n in clip.notes)
@@ -98,7 +102,7 @@ def test_a_video_keeps_its_own_rate_and_says_so(tmp_path):
 
 def test_a_rate_for_what_has_its_own_is_refused():
     with pytest.raises(UsageError, match=r"data\.fps: world has a rate of its own"):
-        clips.make(load("smoke", data__fps=60.0))
+        openers(load("smoke", data__fps=60.0))
 
 
 @pytest.mark.parametrize("size", [(96,), (3, 5), (96.5, 160), (-16, 64), (15, 64), ()])
@@ -107,4 +111,4 @@ def test_a_size_that_the_world_cannot_have_is_refused(size):
     with config.unlocked():
         config.world.size_hw = size
     with pytest.raises(UsageError, match=r"config.world.size_hw=\(.*from 16"):
-        clips.make(config)
+        openers(config)

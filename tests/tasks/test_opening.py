@@ -233,7 +233,7 @@ def test_numbers_in_metres_do_not_depend_on_the_units_of_the_world(tmp_path):
         world__num_frames=60,
         eval__depth=False,
     )
-    clip = clips.make(config)["world-0"]()
+    clip = clips.make(config, opening.prepared, opening.settled)["world-0"]()
     large = opening.settled(config, enlarged(clip, 20.0))
     assert large.metric_scale == pytest.approx(0.05, rel=1e-3)
     found = []

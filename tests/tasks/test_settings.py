@@ -101,7 +101,7 @@ def test_switches_that_offline_does_not_read_are_refused(tmp_path):
 
 def test_the_benchmark_takes_no_other_length(tmp_path):
     task = tasks.make(load("bench", world__num_frames=12), "predict", tmp_path)
-    with pytest.raises(UsageError, match="the benchmark's clips have 600 frames"):
+    with pytest.raises(UsageError, match="scene=bench have 600 frames"):
         task.clips["world-0"]()
 
 
@@ -115,9 +115,9 @@ def test_stride_and_count_cut_the_clip(tmp_path):
     assert clip.fps == pytest.approx(whole.fps / 3)
 
 
-def test_the_published_variant_sets_what_was_published():
+def test_the_published_variant_sets_what_was_published(tmp_path):
     config = load("smoke+official")
-    clip = tasks.clips.make(config)["world-0"]()
+    clip = tasks.make(config, "predict", tmp_path).clips["world-0"]()
     found = tracking.settings_of(config, clip)
     assert (found.mode, found.space, found.exclude_segments) == (
         "centroid",
@@ -135,7 +135,7 @@ def test_the_published_variant_sets_what_was_published():
     )
 
 
-def test_settings_of_a_clip_are_those_of_the_config():
+def test_settings_of_a_clip_are_those_of_the_config(tmp_path):
     config = load(
         lift__erode=5,
         depth__align=False,
@@ -143,7 +143,7 @@ def test_settings_of_a_clip_are_those_of_the_config():
         segments__ignore_categories=("mug", "nothing of the kind"),
         segments__min_pixels=77,
     )
-    clip = tasks.clips.make(config)["world-0"]()
+    clip = tasks.make(config, "predict", tmp_path).clips["world-0"]()
     found = tracking.settings_of(config, clip)
     assert (found.erode, found.align, found.features) == (5, False, "none")
     assert found.selection.min_pixels == 77

@@ -1,6 +1,7 @@
 """The procedural world as a `Clip`: every layer lazy, exact, and rendered once."""
 
 import collections
+import functools
 import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -131,7 +132,8 @@ def make_clip(
     Returns:
       A clip whose layers are rendered when they are read. In `truth`: labels 1..K,
       segments, amodal masks, objects, both depths, the actor, flow both ways (None past
-      the ends), and point tracks.
+      the ends), point tracks, and of `streams`, bool: "dynamic", what moves at some
+      time of the clip, and its parts, the "actor" and "moving".
     """
     if not isinstance(world, World):
         world = make_world(world, num_frames, fps=fps, **options)
@@ -168,8 +170,19 @@ def make_clip(
         flow_fwd=source(lambda t: renderer.flow(t, 1)),
         flow_bwd=source(lambda t: renderer.flow(t, -1)),
         tracks=source(renderer.tracks),
+        streams={
+            name: source(functools.partial(_stream, renderer, name))
+            for name in ("dynamic", "moving", "actor")
+        },
     )
     return seen.replace(truth=truth)
+
+
+def _stream(renderer: Renderer, name: str, t: int) -> np.ndarray:
+    layers = renderer.layers(t)
+    actor = np.asarray(layers.actor)
+    dynamic = np.asarray(layers.depth < layers.static_depth)
+    return {"dynamic": dynamic, "actor": actor, "moving": dynamic & ~actor}[name]
 
 
 def static_mesh(world: World) -> Mesh:

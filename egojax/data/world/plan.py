@@ -1,7 +1,7 @@
 """A script while it is planned, and the search for free places in it (host)."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -51,6 +51,7 @@ class Plan:
     hold: np.ndarray  # (T, 3), where the wearer carries things.
     stand: np.ndarray  # (T, 2), where the wearer stands.
     arm: float  # How far from there he can reach, metres.
+    handled: Collection[int]  # Objects that the hand may take.
 
     def frames(self, seconds: float) -> int:
         return max(1, round(seconds * self.fps))
@@ -81,6 +82,7 @@ def start_plan(
         hold=np.zeros((num_frames, 3)),
         stand=np.zeros((num_frames, 2)),
         arm=0.6 + MAX_LEAN,
+        handled=range(count),
     )
     for group in clusters:
         _place_cluster(plan, group)

@@ -6,7 +6,7 @@ costs milliseconds.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -40,6 +40,7 @@ def make_script(
     clusters: Groups = (),
     visits: Sequence[Visit] | None = None,
     camera_path: np.ndarray | None = None,
+    handled: Collection[int] | None = None,
 ) -> Script:
     """Plans and unrolls a script.
 
@@ -49,6 +50,7 @@ def make_script(
       clusters: Objects (positions in `models`) that start within 0.4 m of each other.
       visits: Where the wearer is when; default: drawn.
       camera_path: World-to-camera poses (T, 4, 4) in the room instead of a drawn path.
+      handled: Objects that the hand may take; None = all.
 
     Raises:
       Conflict: The objects did not fit; try another generator state.
@@ -62,6 +64,7 @@ def make_script(
         stand = head.eyes(camera_path)[:, :2]
     plan = start_plan(rng, room, models, stations, clusters, num_frames, fps)
     plan.stand, plan.hold = stand, _carrying_place(room, visits, stand, fps)
+    plan.handled = range(len(models)) if handled is None else handled
     if camera_path is not None:
         plan.arm = 0.7  # A given head does not lean.
     _plan_events(plan, visits)
@@ -203,6 +206,7 @@ def _choose(plan: Plan, t: int, station: int) -> int:
         for k, at in enumerate(plan.station_of)
         if at == station and not plan.inside[t, k] and plan.positions[t, k, 2] < 1.2
     ]
+    here = [k for k in here if k in plan.handled]
     near = [k for k in here if _distance(plan, t, plan.positions[t, k]) < plan.arm]
     return int(plan.rng.choice(near)) if near else -1
 

@@ -1,0 +1,292 @@
+"""The decomposition job: radiance fields of each clip, what they show, how well."""
+
+import functools
+import itertools
+import pathlib
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+
+from egojax.data import arrays, field_files, images, neuraldiff, pickles, stream_images
+from egojax.data.field_files import FieldFile
+from egojax.data.runs import ClipFolder
+from egojax.data.stream import find_layer
+from egojax.data.values import flatten
+from egojax.errors import FrameError, UsageError
+from egojax.methods import field_frames, field_scene, field_scores
+from egojax.methods.field_scene import SceneFrames
+from egojax.methods.field_scores import ScoredFrame
+from egojax.methods.fields import Fields
+from egojax.models import convert, weights
+from egojax.task import Block, Progress, Stage, Task
+from egojax.tasks import clips, decomposition_summary, field_config
+from egojax.train import loop
+from egojax.train.mesh import make_mesh, whole
+from egojax.train.optim import make_optimizer
+from egojax.types import Clip, SkippedFrame
+
+FIELDS, STREAMS, FIXED = "fields.npz", "streams", "fixed"
+
+
+def make(config: Any, mode: str, folder: pathlib.Path) -> Task:
+    """Reads the config; see `configs/decomposition.py` for what its fields mean."""
+    del folder
+    field_config.check(config)
+    return Task(
+        clips=clips.make(config, field_config.prepared, field_config.settled),
+        stages=_stages(config),
+        summary=decomposition_summary.summary,
+        runs=("score",) if mode == "eval" else (),
+        paths=field_config.PATHS,
+    )
+
+
+def _stages(config: Any) -> tuple[Stage, ...]:
+    """The chain. What no stage is said to read, the clip or the fields depend on."""
+    flat = flatten(config.to_dict())
+
+    def group(name: str) -> dict[str, Any]:
+        return {k: v for k, v in flat.items() if k.split(".")[0] == name}
+
+    return (
+        Stage("fit", functools.partial(_fit, config), writes=("fit", FIELDS)),
+        Stage(
+            "render",
+            functools.partial(_render, config),
+            reads=group("render"),
+            needs=(FIELDS,),
+            writes=(STREAMS, FIXED, "render.json"),
+        ),
+        Stage(
+            "score",
+            functools.partial(_score, config),
+            reads=group("eval"),
+            needs=(STREAMS,),
+            writes=("scores.json", "official/metrics.txt"),
+        ),
+    )
+
+
+# ------------------------------------------------------------------------------- fit
+
+
+def _fit(
+    config: Any, clip: Clip, folder: ClipFolder, progress: Progress
+) -> list[SkippedFrame]:
+    frames = field_scene.read_scene(clip, config.read.ahead)
+    path = field_config.weights_path(config, clip)
+    if path is not None:
+        found = _given(config, path)
+    else:
+        about = field_config.about_fields(config, frames.scene)
+        model = _train(config, frames, about, folder, progress)
+        found = FieldFile(weights.named_weights(model), about)
+    _model(config, found, path or FIELDS)  # Refuses weights of another network.
+    field_files.write_fields(folder.path / FIELDS, found)
+    return frames.skipped
+
+
+def _given(config: Any, path: pathlib.Path) -> FieldFile:
+    """Fields that exist: ours, or a published checkpoint."""
+    if path.suffix == ".npz":
+        return field_files.read_fields(path)
+    state = convert.state_of(pickles.read_pt(path, pass_over=True))
+    kind = None if config.fields.kind == "grid" else config.fields.kind
+    model = convert.nerf_from_official(state, kind)
+    about = {"kind": model.config.kind, "sizes": vars(model.config)}
+    return FieldFile(weights.named_weights(model), about)
+
+
+def _model(config: Any, found: FieldFile, where: Any) -> tuple[Fields, nnx.Module]:
+    fields = field_config.make_fields(config, found.about)
+    return fields, weights.with_weights(fields.init, found.weights, str(where))
+
+
+def _train(
+    config: Any,
+    frames: SceneFrames,
+    about: dict[str, Any],
+    folder: ClipFolder,
+    progress: Progress,
+) -> nnx.Module:
+    train, mesh = config.train, make_mesh(config.mesh.data)
+    rows, (height, width) = frames.rows("train"), frames.scene.size_hw
+    steps = field_config.num_steps(config, len(rows) * height * width)
+    where = folder.path / "fit"
+    arrays.make_folder(where)
+    start = time.monotonic()
+    model = loop.fit(
+        field_config.make_fields(config, about),
+        functools.partial(
+            _blocks, config, frames, jax.device_put(frames.scene, whole(mesh))
+        ),
+        make_optimizer(field_config.optimizer(config, steps)),
+        mesh,
+        loop.FitConfig(
+            steps=steps,
+            seed=config.seed,
+            log_every=train.log_every,
+            checkpoint_every=train.checkpoint_every,
+            keep=2,
+        ),
+        where,
+        progress=progress,
+    )
+    seconds = time.monotonic() - start
+    arrays.write_json(where / "time.json", {"steps": steps, "seconds": seconds})
+    return model
+
+
+def _blocks(
+    config: Any, frames: SceneFrames, scene: field_scene.FieldScene, first: int
+) -> Iterator[Block]:
+    """Steps of `train.block`; what a step sees depends on its number alone."""
+    height, width = frames.scene.size_hw
+    rays = field_scene.ray_batches(
+        frames.rows("train"),
+        height * width,
+        config.train.batch_size,
+        config.seed,
+        first,
+    )
+    while True:
+        yield Block(np.stack(list(itertools.islice(rays, config.train.block))), scene)
+
+
+# ----------------------------------------------------------------------------- render
+
+
+def _render(
+    config: Any, clip: Clip, folder: ClipFolder, progress: Progress
+) -> list[SkippedFrame]:
+    """Frames that are there are kept: a run that was killed goes on."""
+    frames = field_scene.read_scene(clip, config.read.ahead)
+    found = field_files.read_fields(folder.path / FIELDS)
+    fields, model = _model(config, found, folder.path / FIELDS)
+    render = field_frames.make_renderer(
+        fields,
+        model,
+        frames.scene.size_hw,
+        suppress_actor=config.render.suppress_actor,
+        chunk=config.render.chunk,
+    )
+    rows = _rows(config, frames)
+    place = _fixed_place(config, clip, frames)
+    times = _evenly(rows, config.render.fixed)
+    jobs = [(STREAMS, frames.scene, row) for row in rows]
+    if len(times):
+        fixed = field_frames.seen_from(frames.scene, place)
+        jobs += [(FIXED, fixed, row) for row in times]
+    for name in (STREAMS, FIXED):
+        arrays.make_folder(folder.path / name)
+    for n, (name, scene, row) in enumerate(jobs):
+        path = folder.path / name / f"{_name(clip, frames, row)}.npz"
+        if not path.exists():
+            stream_images.write_images(path, render(scene, row))
+        progress(n + 1, len(jobs))
+    about = {"fixed_frame": _name(clip, frames, place), "frames": len(rows)}
+    arrays.write_json(folder.path / "render.json", about)
+    return []
+
+
+def _name(clip: Clip, frames: SceneFrames, row: int) -> str:
+    return clip.frame_ids[int(frames.frame_idx[row])]
+
+
+def _rows(config: Any, frames: SceneFrames) -> np.ndarray:
+    """Rows of the scene that are rendered."""
+    splits = {"held_out": ("val", "test"), "test": ("test",)}
+    wanted = splits.get(config.render.frames, ("train", "val", "test"))
+    return _evenly(frames.rows(*wanted), config.render.max_frames or -1)
+
+
+def _evenly(rows: np.ndarray, count: int) -> np.ndarray:
+    """So many of the rows, evenly spaced, ends included; all for -1."""
+    if count < 0 or count >= len(rows):
+        return rows
+    return rows[np.round(np.linspace(0, len(rows) - 1, count)).astype(int)]
+
+
+def _fixed_place(config: Any, clip: Clip, frames: SceneFrames) -> int:
+    """The row whose viewpoint is the fixed one."""
+    wanted = config.render.fixed_frame
+    if wanted is None and clip.name in neuraldiff.FIXED_VIEWS:
+        number = neuraldiff.FIXED_VIEWS[clip.name]
+        found = [
+            images.last_number(_name(clip, frames, r)) for r in range(len(frames.split))
+        ]
+        return (
+            found.index(number) if number in found else field_scene.middle(frames.scene)
+        )
+    if wanted is None:
+        return field_scene.middle(frames.scene)
+    names = [_name(clip, frames, row) for row in range(len(frames.split))]
+    if wanted not in names:
+        raise UsageError(
+            f"{clip.name}: config.render.fixed_frame={wanted}: no such frame; the "
+            f"first is {names[0]}"
+        )
+    return names.index(wanted)
+
+
+# ------------------------------------------------------------------------------ score
+
+
+def _score(
+    config: Any, clip: Clip, folder: ClipFolder, progress: Progress
+) -> list[SkippedFrame]:
+    skipped: list[SkippedFrame] = []
+    frames = _scored_frames(clip, folder, progress, skipped)
+    found = field_scores.score_frames(frames, ssim=config.eval.ssim)
+    about = _about(folder)
+    rows = {"names": found.groups, "frames": found.frames, "about": about}
+    arrays.write_json(folder.path / "scores.json", rows)
+    if "test" in found.groups:
+        arrays.make_folder(folder.path / "official")
+        text = decomposition_summary.official_metrics(found.groups["test"])
+        arrays.write_text(folder.path / "official" / "metrics.txt", text)
+    return skipped
+
+
+def _scored_frames(
+    clip: Clip, folder: ClipFolder, progress: Progress, skipped: list[SkippedFrame]
+) -> Iterator[ScoredFrame]:
+    assert clip.frames is not None and clip.views is not None
+    for t, name in enumerate(clip.frame_ids):
+        path = folder.path / STREAMS / f"{name}.npz"
+        if path.exists():
+            try:
+                view, target = clip.views[t], clip.frames[t]
+                truth = _truth(clip, t)
+            except FrameError as err:
+                skipped.append(SkippedFrame(t, str(err)))
+                continue
+            shown = stream_images.read_images(path)
+            depth = truth.pop("static_depth", None)
+            yield ScoredFrame(name, view.split, shown, target, truth, depth)
+        progress(t + 1, clip.num_frames)
+
+
+def _truth(clip: Clip, t: int) -> dict[str, np.ndarray]:
+    """What is known of the frame: soft masks' truth, and static depth."""
+    if clip.truth is None:
+        return {}
+    layers = {name: f"streams.{name}" for name in field_scores.MASKS.values()}
+    layers = {k: v for k, v in layers.items() if k in clip.truth.streams}
+    if clip.truth.static_depth is not None:
+        layers["static_depth"] = "static_depth"
+    found = {k: find_layer(clip.truth, layer)[t] for k, layer in layers.items()}
+    return {k: v for k, v in found.items() if v is not None}
+
+
+def _about(folder: ClipFolder) -> dict[str, Any]:
+    """What the report tells of the run."""
+    about: dict[str, Any] = {}
+    for name in ("render.json", "fit/time.json"):
+        if (folder.path / name).exists():
+            about |= arrays.read_json(folder.path / name)
+    return about

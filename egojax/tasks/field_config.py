@@ -1,0 +1,272 @@
+"""The config of the decomposition job as settings of methods; clips made ready for it.
+
+See `configs/decomposition.py` for what the fields mean.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+from typing import Any, get_args
+
+import jax.numpy as jnp
+import numpy as np
+
+from egojax.data import resizing, views
+from egojax.data.world.imperfect import PRESETS
+from egojax.errors import UsageError
+from egojax.methods import field_learning, fields
+from egojax.methods.field_scene import FieldScene
+from egojax.methods.fields import Fields
+from egojax.methods.grid_rendering import GridSettings, SceneBox
+from egojax.methods.nerf_rendering import RenderSettings
+from egojax.models.grid_fields import GridConfig
+from egojax.models.nerf import Kind, NerfConfig
+from egojax.ops import scene_bounds
+from egojax.ops.hash_grid import HashGrid
+from egojax.ops.render import LastShare, Mixing
+from egojax.tasks import clips, settings
+from egojax.train.optim import Group, OptimConfig
+from egojax.types import Clip
+
+CHOICES = {
+    "data.name": clips.READERS,
+    "world.faults": PRESETS,
+    "world.scene": ("kitchen", *clips.SCENES),
+    "views.slots": get_args(scene_bounds.Slots),
+    "fields.kind": ("grid", *get_args(Kind)),
+    "nerf.mixing": get_args(Mixing),
+    "nerf.last": get_args(LastShare),
+    "nerf.dtype": ("float32", "bfloat16"),
+    "train.schedule": ("cosine", "epochs"),
+    "render.frames": ("all", "held_out", "test"),
+}
+LEAST = {
+    **{f"data.{name}": 1 for name in ("stride", "repeat", "scale")},
+    "data.max_frames": 0,
+    "data.fps": 1e-3,
+    "world.num_frames": 0,
+    "views.split_nth": 0,
+    "views.num_slots": 1,
+    **{f"views.{name}": 1e-9 for name in ("near", "far")},
+    "views.near_floor": 0,
+    **{
+        f"grid.{table}.{name}": least
+        for table in ("static", "moving", "proposal")
+        for name, least in dict(levels=1, coarsest=1, finest=1, log2_rows=4).items()
+    },
+    **{f"grid.{name}": 1 for name in ("width", "time_dim", "time_basis")},
+    **{f"grid.{name}": 0 for name in ("direction_bands", "actor_bands")},
+    **{f"grid.{name}": 1 for name in ("num_proposal", "num_final")},
+    "grid.floor": 0,
+    "grid.bend": 1e-6,
+    **{f"nerf.{name}": 0 for name in ("N_emb_xyz", "N_emb_dir", "perturb", "N_a")},
+    **{f"nerf.{name}": 2 for name in ("N_samples", "N_importance", "model_width")},
+    **{f"nerf.{name}": 1 for name in ("N_vocab", "N_tau", "lowpass_K")},
+    "nerf.noise_std": 0,
+    **{f"loss.{name}": 0 for name in ("beta_min", "density", "distortion")},
+    **{f"train.{name}": 1 for name in ("steps", "batch_size", "block", "log_every")},
+    "train.checkpoint_every": 1,
+    **{f"train.{name}": 0 for name in ("epochs", "final_share")},
+    **{f"train.{name}": 1e-12 for name in ("learning_rate", "grid_rate")},
+    "render.max_frames": 0,
+    "render.fixed": -1,
+    "render.chunk": 1,
+}
+MOST = {
+    "views.near_floor": 1,
+    **{f"grid.{table}.log2_rows": 24 for table in ("static", "moving", "proposal")},
+    "grid.floor": 1000,
+    "train.final_share": 1,
+}
+PATHS = ("data.root", "world.camera_path", "train.weights")
+
+
+def check(config: Any) -> None:
+    """Refuses what the job does not understand.
+
+    Raises:
+      UsageError: a line for each field.
+    """
+    settings.check(config, CHOICES, LEAST, MOST)
+    if config.fields.kind != "grid" and config.nerf.model_width % 2:
+        raise UsageError(
+            f"config.nerf.model_width={config.nerf.model_width}: expected an even one"
+        )
+
+
+# ------------------------------------------------------------------------------- clips
+
+
+def prepared(config: Any, clip: Clip) -> Clip:
+    """Nothing is done to a clip before it is cut."""
+    del config
+    return clip
+
+
+def settled(config: Any, clip: Clip) -> Clip:
+    """The clip at its size for training, with views."""
+    fields_of = config.views
+    size = resizing.scale_size(clip.size_hw, config.data.scale)
+    num_slots = fields_of.num_slots
+    if num_slots is None and config.fields.kind != "grid":
+        num_slots = config.nerf.N_vocab
+    return views.with_views(
+        resizing.resized(clip, size),
+        fields_of.split_nth,
+        num_slots,
+        slots=fields_of.slots,
+        near=fields_of.near,
+        far=fields_of.far,
+        near_floor=fields_of.near_floor,
+    )
+    return clip
+
+
+# ------------------------------------------------------------------------------ fields
+
+
+def about_fields(config: Any, scene: FieldScene) -> dict[str, Any]:
+    """What fields of a scene are, as `fields.npz` keeps it: kind and sizes."""
+    num_slots = int(max(np.max(scene.slots), np.max(scene.looks))) + 1
+    if config.fields.kind != "grid":
+        sizes = _nerf_sizes(config)
+        if num_slots > sizes.num_slots:
+            raise UsageError(
+                f"frames have slots up to {num_slots - 1}, and config.nerf.N_vocab is "
+                f"{sizes.num_slots}; expected at least {num_slots}"
+            )
+        return {"kind": config.fields.kind, "sizes": dataclasses.asdict(sizes)}
+    box = field_learning.scene_box(scene)
+    return {
+        "kind": "grid",
+        "sizes": dataclasses.asdict(_grid_sizes(config.grid, num_slots)),
+        "box": {k: np.asarray(v).tolist() for k, v in vars(box).items()},
+    }
+
+
+def _grid_sizes(fields_of: Any, num_slots: int) -> GridConfig:
+    tables = {
+        name: HashGrid(**fields_of[name].to_dict())
+        for name in ("static", "moving", "proposal")
+    }
+    return GridConfig(
+        **tables,
+        num_slots=num_slots,
+        **{
+            name: fields_of[name]
+            for name in (
+                *("width", "direction_bands", "actor_bands", "appearance_dim"),
+                *("time_dim", "time_basis"),
+            )
+        },
+    )
+
+
+def _nerf_sizes(config: Any) -> NerfConfig:
+    nerf = config.nerf
+    return NerfConfig(
+        kind=config.fields.kind,
+        width=nerf.model_width,
+        position_bands=nerf.N_emb_xyz,
+        direction_bands=nerf.N_emb_dir,
+        num_slots=nerf.N_vocab,
+        appearance_dim=nerf.N_a,
+        time_dim=nerf.N_tau,
+        time_basis=nerf.lowpass_K,
+        dtype=nerf.dtype,
+    )
+
+
+def make_fields(config: Any, about: Mapping[str, Any]) -> Fields:
+    """The fields that `about_fields` or `fields.npz` describes.
+
+    Raises:
+      UsageError: they are of another kind than the config's.
+    """
+    kind, loss = about.get("kind"), config.loss
+    if kind != config.fields.kind:
+        raise UsageError(
+            f"the weights are of kind {kind}, config.fields.kind is "
+            f"{config.fields.kind}; set it to {kind}"
+        )
+    if kind == "grid":
+        return fields.grid_fields(
+            _grid_config(about["sizes"]),
+            _grid_settings(config),
+            SceneBox(
+                **{k: jnp.asarray(v, jnp.float32) for k, v in about["box"].items()}
+            ),
+            density=loss.density,
+            distortion=loss.distortion,
+        )
+    nerf = config.nerf
+    render = RenderSettings(
+        num_coarse=nerf.N_samples,
+        num_fine=nerf.N_importance,
+        perturb=nerf.perturb,
+        noise_std=nerf.noise_std,
+        far_wall=loss.far_wall,
+        beta_min=loss.beta_min,
+        mixing=nerf.mixing,
+        last=nerf.last,
+    )
+    return fields.nerf_fields(
+        NerfConfig(**about["sizes"]),
+        render,
+        official=nerf.official_rays,
+        density=loss.density,
+    )
+
+
+def _grid_config(sizes: Mapping[str, Any]) -> GridConfig:
+    tables = {
+        name: HashGrid(**sizes[name]) for name in ("static", "moving", "proposal")
+    }
+    return GridConfig(**{**sizes, **tables})
+
+
+def _grid_settings(config: Any) -> GridSettings:
+    grid = config.grid
+    return GridSettings(
+        num_proposal=grid.num_proposal,
+        num_final=grid.num_final,
+        floor=grid.floor,
+        bend=grid.bend,
+        beta_min=config.loss.beta_min,
+        far_wall=config.loss.far_wall,
+    )
+
+
+# ---------------------------------------------------------------------------- training
+
+
+def num_steps(config: Any, num_rays: int) -> int:
+    """Steps of training on so many rays."""
+    if not config.train.epochs:
+        return config.train.steps
+    return config.train.epochs * -(-num_rays // config.train.batch_size)
+
+
+def optimizer(config: Any, steps: int) -> OptimConfig:
+    """How weights move."""
+    train = config.train
+    share, pieces = train.final_share, 0
+    if train.schedule == "epochs":  # Down to 1e-8, in as many pieces as epochs.
+        share, pieces = 1e-8 / train.learning_rate, train.epochs or 10
+    groups = ()
+    if config.fields.kind == "grid":
+        groups = (Group("_table$", train.grid_rate, eps=1e-15),)
+    return OptimConfig(
+        learning_rate=train.learning_rate,
+        decay_steps=steps,
+        final_share=share,
+        decay_pieces=pieces,
+        groups=groups,
+    )
+
+
+def weights_path(config: Any, clip: Clip) -> pathlib.Path | None:
+    """The file of weights that is to be used instead of training."""
+    if not config.train.weights:
+        return None
+    return pathlib.Path(config.train.weights.replace("{clip}", clip.name))
