@@ -34,8 +34,8 @@ def escape(text: Any) -> str:
     return html.escape(str(text))
 
 
-def data_uri(image: np.ndarray, kind: str = "jpg", quality: int = 82) -> str:
-    """An RGB or RGBA image as the value of a `src` attribute.
+def encoded(image: np.ndarray, kind: str = "jpg", quality: int = 82) -> bytes:
+    """An RGB or RGBA image as a file of that kind.
 
     Raises:
       ValueError: the image cannot be encoded so.
@@ -45,8 +45,23 @@ def data_uri(image: np.ndarray, kind: str = "jpg", quality: int = 82) -> str:
     done, data = cv2.imencode(f".{kind}", cv2.cvtColor(image, order), options)
     if not done:
         raise ValueError(f"cannot encode {image.shape} as {kind}")
+    return data.tobytes()
+
+
+def data_uri(image: np.ndarray, kind: str = "jpg", quality: int = 82) -> str:
+    """An RGB or RGBA image as the value of a `src` attribute; raises as `encoded`."""
     mime = "jpeg" if kind == "jpg" else kind
-    return f"data:image/{mime};base64,{base64.b64encode(data.tobytes()).decode()}"
+    data = base64.b64encode(encoded(image, kind, quality)).decode()
+    return f"data:image/{mime};base64,{data}"
+
+
+def captioned(image: np.ndarray, caption: str, quality: int = 88) -> str:
+    """An RGB image with a line of text under it."""
+    uri, text = data_uri(image, quality=quality), escape(caption)
+    return (
+        f'<figure><img src="{uri}" alt="{text}" loading="lazy">'
+        f"<figcaption>{text}</figcaption></figure>"
+    )
 
 
 def swatch(color: Color) -> str:

@@ -28,6 +28,7 @@ pre{background:var(--page);border:1px solid var(--line);border-radius:8px;paddin
 margin:0 0 12px;overflow-x:auto;white-space:pre-wrap;overflow-wrap:anywhere}
 .cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(168px,1fr));gap:12px;
 margin:0 0 18px}
+.cards.wide{grid-template-columns:repeat(auto-fit,minmax(220px,1fr))}
 .card{background:var(--card);border:1px solid var(--line);border-radius:12px;
 padding:14px 16px}
 .card b{display:block;font-size:26px;line-height:1.25;font-variant-numeric:tabular-nums}
@@ -88,6 +89,8 @@ line-height:18px;color:var(--muted)}
 .scale-x{display:flex;margin:6px 0 0 44px;font-size:12px;color:var(--muted)}
 .scale-x span{flex:1 1 0;text-align:center;line-height:1.3}
 .scale-x.ends{justify-content:space-between}.scale-x.ends span{flex:0 0 auto}
+.scale-x.at{position:relative;height:18px}
+.scale-x.at span{position:absolute;transform:translateX(-50%);white-space:nowrap}
 .scale-x small{display:block}
 .chart path{fill:none;stroke:var(--accent);stroke-linecap:round;stroke-linejoin:round}
 .chart .grid{stroke:var(--line);stroke-width:1}
@@ -96,6 +99,9 @@ line-height:18px;color:var(--muted)}
 figure{margin:0}
 figure img{display:block;width:100%;height:auto;border-radius:8px;background:#181a1e}
 figcaption{font-size:13px;margin-top:6px}
+.tiles{display:grid;grid-template-columns:repeat(5,1fr);gap:10px 8px;margin:0 0 22px}
+.tiles figcaption{margin-top:3px}
+h3{font-size:14px;margin:0 0 8px}
 .links{margin-top:24px;display:grid;grid-template-columns:repeat(auto-fill,minmax(210px,1fr));gap:14px}
 .link{border:1px solid var(--line);border-radius:10px;padding:10px;font-size:13px}
 .link div{display:grid;grid-template-columns:1fr 1fr;gap:6px;margin-bottom:8px}
@@ -103,7 +109,7 @@ figcaption{font-size:13px;margin-top:6px}
 @media (max-width:640px){main{padding:20px 12px 40px}h1{font-size:23px}
 section{padding:16px 14px}.timeline .row{grid-template-columns:84px 1fr 44px;gap:8px}
 .timeline .name,.timeline .count{font-size:12px}.map span{font-size:10px;padding:0 2px}.map .desk{display:none}
-th,td{padding:6px 5px}td:first-child{white-space:normal}td small{display:none}
+th,td{padding:6px 5px}.tiles,.cards.wide{grid-template-columns:repeat(2,1fr)}td:first-child{white-space:normal}td small{display:none}
 .timeline .axis span:nth-child(even){display:none}
 .scale-x{font-size:10px}}
 @media print{body{background:none}section,.card{break-inside:avoid}}

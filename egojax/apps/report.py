@@ -1,6 +1,5 @@
 """The report of a clip: one HTML file that opens from disk, without a network."""
 
-import json
 import math
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -11,9 +10,9 @@ import numpy as np
 from egojax.apps import charts, evidence, figures, page, scene, timeline
 from egojax.apps.figures import escape
 from egojax.apps.looks import Looks, looks_of, names_of
+from egojax.apps.report_parts import details_section, number, skipped_section
 from egojax.apps.timeline import Link
 from egojax.data import arrays
-from egojax.data.values import flatten
 from egojax.metrics.schema import format_number, is_percent
 from egojax.types import Clip, SkippedFrame, TrackTable
 
@@ -35,7 +34,6 @@ NUMBERS = {
 HEADLINES = ("AssA", "IDF1", "IDSW", "identity_survival")
 FEWER_IS_BETTER = ("IDSW", "Frag", "CLR_FN", "CLR_FP", "IDFN", "IDFP", "FP_per_frame")
 NAMINGS = ("before", "after")  # Of `scores`.
-MOST_SKIPPED = 200  # Frames left out that are listed.
 OPEN_OBJECTS = 60  # Rows of the table of objects that are open at once.
 
 Scores = Mapping[str, Mapping[str, Any]]
@@ -77,8 +75,8 @@ def write_report(
         evidence.key_frames(clip, table, looks),
         evidence.links(clip, table, links, looks),
         _objects(clip, table, links, trails, looks),
-        _skipped(clip, skipped),
-        _details(clip, config or {}, machine or {}, command),
+        skipped_section(clip, skipped),
+        details_section(clip, config or {}, machine or {}, command),
     ]
     height, width = clip.size_hw
     subtitle = (
@@ -99,7 +97,7 @@ def _cards(table: TrackTable, links: Sequence[Link], scores: Scores) -> str:
     cards = [page.card("ids", str(tracks), str(before))]
     if _is_scored(scores):
         for name in HEADLINES:
-            pair = [_number(scores[key].get(name)) for key in NAMINGS]
+            pair = [number(scores[key].get(name)) for key in NAMINGS]
             if all(map(math.isfinite, pair)):
                 old, new = (format_number(name, scores[k][name]) for k in NAMINGS)
                 cards.append(page.card(NUMBERS[name][0], new, old))
@@ -110,11 +108,6 @@ def _cards(table: TrackTable, links: Sequence[Link], scores: Scores) -> str:
 
 def _is_scored(scores: Scores) -> bool:
     return all(key in scores for key in NAMINGS)
-
-
-def _number(value: Any) -> float:
-    """A single number, NaN if there is none."""
-    return float(value) if isinstance(value, int | float) else math.nan
 
 
 def _scores(scores: Scores) -> str:
@@ -140,7 +133,7 @@ def _scores(scores: Scores) -> str:
 def _score_row(scores: Scores, name: str, title: str, meaning: str) -> list[str]:
     """Cells of a row; none if the number is missing before or after."""
     values = [scores[key].get(name) for key in NAMINGS]
-    before, after = map(_number, values)
+    before, after = map(number, values)
     if not (math.isfinite(before) and math.isfinite(after)):
         return []
     gap = after - before
@@ -257,41 +250,3 @@ def _object_row(
         "&ndash;" if trail is None else f"{trail.length:.2f}",
         "&ndash;" if math.isnan(one.confidence) else f"{one.confidence:.2f}",
     ]
-
-
-# --------------------------------------------------------------------------- the run
-
-
-def _skipped(clip: Clip, skipped: Sequence[tuple[str, SkippedFrame]]) -> str:
-    if not skipped:
-        return page.section("Frames left out", "None.", "")
-    rows = [
-        [
-            escape(clip.frame_ids[frame.frame_idx]),
-            f'<td class="text">{escape(stage)}</td>',
-            f'<td class="wrap">{escape(frame.reason)}</td>',
-        ]
-        for stage, frame in skipped[:MOST_SKIPPED]
-    ]
-    lead = f"{len(skipped)} of {clip.num_frames}."
-    if len(skipped) > MOST_SKIPPED:
-        lead += f" The first {MOST_SKIPPED} are listed."
-    heads = ["frame", '<th class="text">stage</th>', '<th class="text">why</th>']
-    return page.section("Frames left out", lead, page.table(heads, rows))
-
-
-def _details(
-    clip: Clip, config: Mapping[str, Any], machine: Mapping[str, Any], command: str
-) -> str:
-    body = "".join(f"<p>{escape(note)}</p>" for note in clip.notes)
-    if command:
-        body += f"<p>Made by</p><pre>{escape(command)}</pre>"
-        body += f"<p>In 3D</p><pre>{escape(command)} --mode=view</pre>"
-    else:
-        body += "<p>The same command with --mode=view opens this run in 3D.</p>"
-    for title, tree in (("Versions and device", machine), ("Configuration", config)):
-        if tree:
-            rows = flatten(tree).items()
-            text = "\n".join(f"{k} = {json.dumps(v, default=str)}" for k, v in rows)
-            body += page.fold(title, f"<pre>{escape(text)}</pre>")
-    return page.section("Details", "", body)
