@@ -79,14 +79,20 @@ class Rendered(NamedTuple):
                 skipped = SkippedFrame(t, str(err))
             yield Shown(t, Moment(photo, self.images(STREAMS, t), below), at, skipped)
 
-    def truth(self, name: str, t: int) -> np.ndarray | None:
-        """A true mask of frame t, bool (H, W); None where it is not known.
+    @property
+    def is_annotated(self) -> bool:
+        """Whether it is known of some frames what moves."""
+        return self.clip.truth is not None and "dynamic" in self.clip.truth.streams
+
+    def truth(self, t: int) -> np.ndarray | None:
+        """The true mask of all that moves, bool (H, W); None where it is not known.
 
         Raises:
           FrameError: it cannot be read.
         """
-        known = None if self.clip.truth is None else self.clip.truth.streams.get(name)
-        return None if known is None else known[t]
+        if self.clip.truth is None or not self.is_annotated:
+            return None
+        return self.clip.truth.streams["dynamic"][t]
 
     def split(self, t: int) -> str:
         """Of frame t, "" where it is not known."""

@@ -76,11 +76,8 @@ def write_panels(
 
 def _figure(rendered: Rendered, t: int) -> np.ndarray | None:
     """The figure of frame t; None where it is not annotated, though others are."""
-    truth, photo = rendered.truth("dynamic", t), rendered.photo(t)
-    is_annotated = rendered.clip.truth is None or (
-        "dynamic" not in rendered.clip.truth.streams
-    )
-    if not is_annotated and (truth is None or not truth.any()):
+    truth, photo = rendered.truth(t), rendered.photo(t)
+    if rendered.is_annotated and (truth is None or not truth.any()):
         return None
     if photo is None:
         return None

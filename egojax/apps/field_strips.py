@@ -57,10 +57,12 @@ def key_frames(rendered: Rendered, rows: Rows) -> str:
         f"without the others. Error: the brightest is {LARGEST_ERROR:g} of the full "
         f"range and above. Depth: from near (red) to far (blue).{video}"
     )
-    return page.section("Key frames", lead, _legend() + body)
+    return page.section("Key frames", lead, _legend(rendered) + body)
 
 
-def _legend() -> str:
+def _legend(rendered: Rendered) -> str:
+    if not rendered.is_annotated:
+        return ""
     names = ((HIT, "found"), (FALSE_ALARM, "found in error"), (MISSED, "missed"))
     marks = "".join(f"{figures.swatch(c)}{n} &emsp;" for c, n in names)
     return f'<p class="legend">Mask against truth, cut at one half: {marks}</p>'
@@ -91,7 +93,7 @@ def _worst(rendered: Rendered, times: Sequence[int], rows: Rows) -> int | None:
 def _key_frame(rendered: Rendered, t: int, rows: Rows, is_worst: bool) -> str:
     try:
         photo = rendered.photo(t)
-        truth = rendered.truth("dynamic", t)
+        truth = rendered.truth(t)
     except FrameError:
         return ""
     if photo is None:
