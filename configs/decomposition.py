@@ -9,8 +9,8 @@ never moves, what is moved now and then, and the wearer's body. Nothing is label
       with a COLMAP model, cameras.json or EPIC-FIELDS JSON in it
   python launch.py --config=configs/decomposition.py:epic_diff \
       --config.data.root=data/EPIC-Diff --config.data.clips=P01_01    the official layout
-  python launch.py --config=configs/decomposition.py:epic_diff+official  as published
-      --config.train.weights=ckpts/rel/{clip}/epoch=9.ckpt   with a published checkpoint
+  python launch.py --config=configs/decomposition.py:epic_diff+official   as published
+      --config.train.weights=ckpts/rel/{clip}/epoch=9.ckpt  with published weights
   python launch.py --config=configs/decomposition.py:bench            quality per time
   python launch.py --config=configs/decomposition.py:bench+nerfw      a baseline
   python launch.py --config=configs/decomposition.py --mode=convert \

@@ -3,10 +3,11 @@
 import functools
 import shlex
 import sys
+from collections.abc import Sequence
 from typing import Any
 
-from egojax.apps import report, viz
-from egojax.data import results, runs
+from egojax.apps import decomposition_report, field_panels, field_video, report, viz
+from egojax.data import arrays, results, runs
 from egojax.data.runs import ClipFolder
 from egojax.task import Progress, Stage
 from egojax.types import Clip, SkippedFrame
@@ -14,7 +15,7 @@ from egojax.types import Clip, SkippedFrame
 
 def stages(config: Any) -> tuple[Stage, ...]:
     """What a job shows in the end, as `config.show` asks."""
-    return (_tracking(config),) if config.job == "tracking" else ()
+    return (STAGES[config.job](config),)
 
 
 def _tracking(config: Any) -> Stage:
@@ -22,14 +23,55 @@ def _tracking(config: Any) -> Stage:
     fields = ("overlay", "report")
     return Stage(
         "show",
-        functools.partial(_show, config),
+        functools.partial(_show_tracks, config),
         reads={f"show.{name}": config.show[name] for name in fields},
         needs=("tracks.npz", "scores.json"),
         writes=("overlay.mp4", "report.html"),
     )
 
 
-def _show(
+def _decomposition(config: Any) -> Stage:
+    """summary.mp4, report.html, and the published figures and video"""
+    return Stage(
+        "show",
+        functools.partial(_show_fields, config),
+        reads={f"show.{name}": value for name, value in config.show.items()},
+        needs=("streams", "render.json", "scores.json"),
+        writes=("summary.mp4", "report.html", "official/masks", "official/summary"),
+    )
+
+
+STAGES = {"tracking": _tracking, "decomposition": _decomposition}
+
+
+def _show_fields(
+    config: Any, clip: Clip, folder: ClipFolder, progress: Progress
+) -> list[SkippedFrame]:
+    skipped: list[SkippedFrame] = []
+    fixed = arrays.read_json(folder.path / "render.json")["fixed_frame"]
+    if config.show.summary:
+        skipped = field_video.write_summary(
+            *(folder.path / "summary.mp4", clip, folder.path),
+            fixed_frame=fixed,
+            progress=progress,
+        )
+    if config.show.official:
+        field_video.write_official_summary(folder.path, clip, fixed_frame=fixed)
+        skipped += field_panels.write_panels(folder.path, clip)
+    if config.show.report:
+        decomposition_report.write_report(
+            folder.path / "report.html",
+            clip=clip,
+            folder=folder.path,
+            config=config.to_dict(),
+            machine=_machine(folder),
+            command=_command(),
+            skipped=_all_skipped(clip, folder, ("fit", "score")),
+        )
+    return skipped
+
+
+def _show_tracks(
     config: Any, clip: Clip, folder: ClipFolder, progress: Progress
 ) -> list[SkippedFrame]:
     table = results.read_table(folder.path / "tracks.npz")
@@ -45,7 +87,7 @@ def _show(
             table=table,
             scores=numbers,
             true_ids=results.read_true_ids(folder.path),
-            skipped=_all_skipped(clip, folder),
+            skipped=_all_skipped(clip, folder, ("observe", "labels")),
             config=config.to_dict(),
             machine=_machine(folder),
             command=_command(),
@@ -67,11 +109,13 @@ def _machine(folder: ClipFolder) -> dict[str, Any]:
     return {key: value for key, value in about.items() if key != "config"}
 
 
-def _all_skipped(clip: Clip, folder: ClipFolder) -> list[tuple[str, SkippedFrame]]:
+def _all_skipped(
+    clip: Clip, folder: ClipFolder, stages: Sequence[str]
+) -> list[tuple[str, SkippedFrame]]:
     """Frames that earlier stages left out, with the stage."""
     position = {name: t for t, name in enumerate(clip.frame_ids)}
     rows = []
-    for name in ("observe", "labels"):
+    for name in stages:
         for row in (folder.done(name) or {}).get("skipped", []):
             frame = SkippedFrame(position[row["frame"]], row["reason"])
             rows.append((name, frame))

@@ -71,7 +71,7 @@ def make_renderer(
         # Of the images only their size is of use.
         blank = np.zeros((1, *size_hw, 3), np.uint8)
         found = render(params, rest, dataclasses.replace(alone, images=blank))
-        flat = {
+        flat: dict[str, np.ndarray] = {
             name: np.asarray(leaf).reshape(-1, *leaf.shape[2:])[:num_pixels]
             for name, leaf in found.items()
         }

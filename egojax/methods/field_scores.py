@@ -65,6 +65,13 @@ class _Group(NamedTuple):
             depth,
         )
 
+    def merge(self, other: "_Group") -> "_Group":
+        return _Group(
+            self.images.merge(other.images),
+            self.masks.merge(other.masks),
+            self.depth.merge(other.depth),
+        )
+
     def compute(self) -> dict[str, Any]:
         depth = {f"static_depth_{k}": v for k, v in self.depth.compute().items()}
         return {**self.images.compute(), **self.masks.compute(), **depth}
@@ -99,8 +106,7 @@ def score_frames(frames: Iterable[ScoredFrame], *, ssim: bool = True) -> FrameSc
             "ap": numbers["mAP"],
         }
         for name in _groups_of(frame):
-            held = groups.get(name, blank)
-            groups[name] = _Group(*(a.merge(b) for a, b in zip(held, one, strict=True)))
+            groups[name] = groups.get(name, blank).merge(one)
     return FrameScores({k: v.compute() for k, v in groups.items()}, rows)
 
 

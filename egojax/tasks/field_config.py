@@ -145,12 +145,14 @@ def about_fields(config: Any, scene: FieldScene) -> dict[str, Any]:
 
 
 def _grid_sizes(fields_of: Any, num_slots: int) -> GridConfig:
-    tables = {
-        name: HashGrid(**fields_of[name].to_dict())
+    static, moving, proposal = (
+        HashGrid(**fields_of[name].to_dict())
         for name in ("static", "moving", "proposal")
-    }
+    )
     return GridConfig(
-        **tables,
+        static,
+        moving,
+        proposal,
         num_slots=num_slots,
         **{
             name: fields_of[name]
@@ -219,10 +221,10 @@ def make_fields(config: Any, about: Mapping[str, Any]) -> Fields:
 
 
 def _grid_config(sizes: Mapping[str, Any]) -> GridConfig:
-    tables = {
+    tables: dict[str, Any] = {
         name: HashGrid(**sizes[name]) for name in ("static", "moving", "proposal")
     }
-    return GridConfig(**{**sizes, **tables})
+    return GridConfig(**(dict(sizes) | tables))
 
 
 def _grid_settings(config: Any) -> GridSettings:
