@@ -179,13 +179,18 @@ def run_on_ray(
         raise UsageError(f"--ray: {arrays.first_line(err)}") from err
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # Ray sets its own.
     cwd = pathlib.Path.cwd()
-    waiting = {task.remote(job, logs.absolute(), cwd, {}): job for job in jobs}
+    stop = logs.absolute() / "stop"  # Ray does not interrupt a task that waits.
+    stop.unlink(missing_ok=True)
+    given = logs.absolute(), cwd, {}, stop.exists
+    waiting = {task.remote(job, *given): job for job in jobs}
     try:
         while waiting:
             done, _ = ray.wait(list(waiting))
             for handle in done:
                 ended(waiting.pop(handle))
     finally:
+        if waiting:
+            stop.touch()
         for handle in waiting:
             ray.cancel(handle)
         wait_until_ended(logs, list(waiting.values()))

@@ -95,6 +95,7 @@ def execute(
     out, err = (log_file(logs, job, suffix) for suffix in ("out", "err"))
     command = [sys.executable, str(LAUNCHER), *job.words]
     with _claimed(log_file(logs, job, "lock"), should_stop) as lock:
+        _check(should_stop)
         start = time.monotonic()
         log_file(logs, job, "json").unlink(missing_ok=True)
         with out.open("wb") as out_file, err.open("wb") as err_file:
