@@ -16,7 +16,8 @@ from egojax.errors import UsageError
 from egojax.metrics import format_table
 from egojax.metrics.schema import format_number, mean_of_results
 
-ANSWER = "after."  # What a job's own answer is called beside what it started from.
+# What a job's answer is called beside its input, or beside what it was trained on.
+ANSWERS = ("after.", "held_out.")
 MOST_COLUMNS = 8  # If nobody names them and the job's are not known.
 
 Numbers = Mapping[str, float | None]
@@ -67,14 +68,18 @@ def mean(runs: Sequence[Numbers]) -> Numbers:
 
 def number(row: Row, column: str) -> float | None:
     """A number by its name, or by its name in the job's answer."""
-    return row.numbers.get(column, row.numbers.get(ANSWER + column))
+    return next((row.numbers[n] for n in _names(column) if n in row.numbers), None)
+
+
+def _names(column: str) -> list[str]:
+    return [column, *(answer + column for answer in ANSWERS)]
 
 
 def known(rows: Sequence[Row]) -> list[str]:
-    """The names of all numbers that are there; those of the answer come first."""
+    """The names of the numbers of the answer; of all, if none is marked as that."""
     names = dict.fromkeys(name for row in rows for name in row.numbers)
-    answer = [name for name in names if name.startswith(ANSWER)]
-    return [name.removeprefix(ANSWER) for name in answer] or list(names)
+    mine = [name for name in names if name.startswith(ANSWERS)]
+    return [name.partition(".")[2] for name in mine] or list(names)
 
 
 def columns_of(rows: Sequence[Row], asked: Sequence[str]) -> list[str]:
@@ -134,7 +139,7 @@ def unknown_columns(
 
 
 def _has(row: Row, name: str) -> bool:
-    return name in row.numbers or ANSWER + name in row.numbers
+    return not row.numbers.keys().isdisjoint(_names(name))
 
 
 def table(rows: Sequence[Row], columns: Sequence[str], best: int | None = None) -> str:

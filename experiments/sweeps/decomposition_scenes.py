@@ -4,14 +4,17 @@
     python experiments/sweep.py --sweep=decomposition_scenes --backend=slurm \
         --slurm.partition=gpu --slurm.gpus_per_node=1
 
-A field is of one scene, so each scene is a run of its own and a row shows the mean over
-the scenes.
+Three procedural scenes of 120 frames a row; the job fits a field to each, so a shard is
+a scene, and a row shows the mean over the scenes.
 """
 
 from sweep_settings import grid
 
 CONFIG = "configs/decomposition.py"
-MODE = "train"
 CLIPS = ("0", "1", "2")
-JOBS = "scenes"
-SETTINGS = grid({"train.learning_rate": [3e-3, 1e-2, 3e-2], "train.steps": [500, 2000]})
+JOBS = "shards"
+SETTINGS = grid(
+    {"train.learning_rate": [1e-3, 2e-3, 4e-3], "train.steps": [2000, 6000]}
+)
+COLUMNS = ("psnr", "psnr_static", "psnr_dynamic", "mAP")
+BEST = "psnr:max"

@@ -153,7 +153,8 @@ def test_shipped_sweeps_fit_their_config(name):
 
 def test_a_sweep_of_scenes_is_shipped():
     found = sweep_settings.read_sweep(sweep_settings.find_sweep("decomposition_scenes"))
-    assert (found.jobs, found.mode) == ("scenes", "train") and found.clips
+    assert found.jobs == "shards" and len(found.clips) > 1
+    assert {"train.steps", "train.learning_rate"} == found.settings[0].keys()
 
 
 # ------------------------------------------------------------------------- misuse
@@ -281,6 +282,16 @@ def test_a_row_of_scenes_is_their_mean_and_a_failed_one_has_no_numbers(tmp_path)
     assert first.numbers == {"psnr": 21.5, "mAP": 0.5} and first.state == "some skipped"
     assert (second.state, second.numbers) == ("failed", {})
     assert " failed |" in sweep_table.table([first, second], ["psnr"])
+
+
+@pytest.mark.parametrize("answer", ["after", "held_out"])
+def test_a_plain_name_is_the_number_of_the_answer(answer, tmp_path):
+    finished_run(tmp_path / "0", {"before": {"psnr": 9.0}, answer: {"psnr": 20.0}})
+    jobs = [Job("0", 0, tmp_path / "0", ())]
+    (row,) = sweep_table.rows_of(make([{}]), jobs, [Record(0)])
+    assert sweep_table.number(row, "psnr") == 20.0
+    assert sweep_table.number(row, "before.psnr") == 9.0
+    assert sweep_table.columns_of([row], ()) == ["psnr"]
 
 
 def test_damaged_results_are_told_and_run_again(tmp_path):
