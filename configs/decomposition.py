@@ -8,9 +8,9 @@ never moves, what is moved now and then, and the wearer's body. Nothing is label
   python launch.py --config=configs/decomposition.py:folder --config.data.root=MY_CLIP
       with a COLMAP model, cameras.json or EPIC-FIELDS JSON in it
   python launch.py --config=configs/decomposition.py:epic_diff \
-      --config.data.root=data/EPIC-Diff --config.data.clips=P01_01    the official layout
-  python launch.py --config=configs/decomposition.py:epic_diff+official   as published
-      --config.train.weights=ckpts/rel/{clip}/epoch=9.ckpt  with published weights
+      --config.data.root=data/EPIC-Diff --config.data.clips=P01_01   the official layout
+  python launch.py --config=configs/decomposition.py:epic_diff+official  as published
+      --config.train.weights=ckpts/rel/{clip}/epoch=9.ckpt    published weights
   python launch.py --config=configs/decomposition.py:bench            quality per time
   python launch.py --config=configs/decomposition.py:bench+nerfw      a baseline
   python launch.py --config=configs/decomposition.py --mode=convert \
@@ -77,6 +77,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         appearance_dim=8,
         time_dim=16,
         time_basis=21,
+        changing_bias=-1.0,  # Of fresh densities of all but the static stream.
         num_proposal=48,  # Intervals of a ray: of the proposal,
         num_final=32,  # and those that are rendered.
         floor=0.3,  # Share of intervals that go anywhere.
@@ -100,6 +101,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         dtype="float32",  # Of products: float32 | bfloat16
     )
     config.loss = dict(
+        beta=1.0,  # Share of the uncertainty that streams say; 0 = all errors count.
         beta_min=0.03,
         far_wall=True,  # In training rays end at a wall of random colour.
         density=0.01,  # Weight of the density of what is not static.
@@ -150,6 +152,7 @@ def _smoke(config):
     config.world.size_hw = (64, 112)
     config.data.scale = 2.0
     config.train.steps = 40
+    config.train.epochs = 0
     config.train.batch_size = 128
     config.train.block = 20
     config.train.log_every = 20
@@ -165,7 +168,7 @@ def _bench(config):
     """Quality per time: a textured room, a thing that is carried about, an arm."""
     config.world.scene = "handling"
     config.world.num_frames = 64
-    config.world.size_hw = (96, 168)
+    config.world.size_hw = (72, 128)
     config.data.scale = 2.0
     config.data.clips = "0-2"  # To develop on; the table's are 100-102, run once.
     config.render.fixed = 0

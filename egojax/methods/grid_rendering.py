@@ -43,7 +43,8 @@ class GridSettings:
     num_final: int = 48  # and those that are rendered.
     floor: float = 0.3  # Share of samples that go anywhere.
     bend: float = 0.05  # Share of the far end up to which positions are linear.
-    beta_min: float = 0.03
+    beta: float = 1.0  # Share of the uncertainty that streams say,
+    beta_min: float = 0.03  # and what is added to it.
     far_wall: bool = True  # In training, the last interval is an opaque wall.
 
 
@@ -204,5 +205,6 @@ def _composite(
     samples: Samples, t_edges: Array, t: Array, settings: GridSettings
 ) -> tuple[Composite, Array, render.StreamWeights]:
     mixed = render.stream_weights(samples.density, _deltas(t_edges))
-    beta = render.uncertainty(mixed.weights[1:], samples.beta, settings.beta_min)
+    said = settings.beta * samples.beta
+    beta = render.uncertainty(mixed.weights[1:], said, settings.beta_min)
     return render.composite_streams(mixed, samples.rgb, t), beta, mixed

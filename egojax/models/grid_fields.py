@@ -16,7 +16,7 @@ from egojax.models.blocks import Affine, Samples
 from egojax.ops.encoding import frequency_encoding, time_basis
 from egojax.ops.hash_grid import HashGrid, hash_encode
 
-DENSITY_BIAS = -1.0  # Streams start thin.
+DENSITY_BIAS = -1.0  # The static stream starts thin.
 TABLE_RANGE = 1e-4  # Of fresh tables.
 GEOMETRY = 15  # Numbers that the density network hands to the colour network.
 
@@ -40,12 +40,13 @@ class GridConfig:
     appearance_dim: int = 8
     time_dim: int = 16
     time_basis: int = 21
+    changing_bias: float = DENSITY_BIAS  # Of the density of the other streams.
     dtype: str = "float32"  # Of products.
 
 
-def density_of(x: Array) -> Array:
+def density_of(x: Array, bias: float = DENSITY_BIAS) -> Array:
     """What a network's number says of a density, >= 0."""
-    return jax.nn.softplus(x + DENSITY_BIAS)
+    return jax.nn.softplus(x + bias)
 
 
 class Mlp(nnx.Module):
@@ -133,9 +134,10 @@ class GridFields(nnx.Module):
         moving = hash_encode(points, self.moving_table[...], config.moving)
         actor = frequency_encoding(camera_points, config.actor_bands)
         changing = [self.moving(moving, code), self.actor(actor, code)]
-        raw = [geometry[..., 0], *(x[..., 0] for x in changing)]
+        static = density_of(geometry[..., 0])
+        density = [density_of(x[..., 0], config.changing_bias) for x in changing]
         return Samples(
-            density=density_of(jnp.stack(raw)),
+            density=jnp.stack([static, *density]),
             rgb=jnp.stack([color, *(jax.nn.sigmoid(x[..., 1:4]) for x in changing)]),
             beta=jax.nn.softplus(jnp.stack([x[..., 4] for x in changing])),
         )

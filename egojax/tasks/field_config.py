@@ -158,7 +158,7 @@ def _grid_sizes(fields_of: Any, num_slots: int) -> GridConfig:
             name: fields_of[name]
             for name in (
                 *("width", "direction_bands", "actor_bands", "appearance_dim"),
-                *("time_dim", "time_basis"),
+                *("time_dim", "time_basis", "changing_bias"),
             )
         },
     )
@@ -234,6 +234,7 @@ def _grid_settings(config: Any) -> GridSettings:
         num_final=grid.num_final,
         floor=grid.floor,
         bend=grid.bend,
+        beta=config.loss.beta,
         beta_min=config.loss.beta_min,
         far_wall=config.loss.far_wall,
     )

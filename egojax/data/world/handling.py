@@ -1,7 +1,7 @@
 """Clips for decomposition: one place, one thing that is carried about, an arm (host).
 
 The wearer stands before a furnished counter or table; the arm is in view most of the
-time, a thing is picked up, carried, turned and put elsewhere several times; all else
+time, a thing is picked up, carried, turned and put elsewhere, twice or more; all else
 rests. Scripts are drawn until that holds.
 """
 
@@ -17,12 +17,12 @@ from egojax.errors import UsageError
 from egojax.types import Clip
 
 LENGTH = 64  # Frames of a clip:
-STEP, FPS = 6, 30.0  # every sixth of the script's.
+STEP, FPS = 3, 30.0  # every third of the script's.
 NUM_FRAMES = LENGTH * STEP
 STATION = 1  # Where no drawer is.
 CARRIED = ("kettle", "teapot", "pan", "pot", "bowl")
 NUM_OBJECTS = 16
-HANDLINGS = 3  # At least.
+HANDLINGS = 2  # At least.
 SEEN = 0.6  # Of frames, in which the thing is in view, at least.
 MAX_TRIES = 300
 
@@ -59,7 +59,7 @@ def handling_world(seed: int) -> World:
 
 
 def handling_clip(seed: int, size_hw: tuple[int, int] = (256, 456)) -> Clip:
-    """The clip of a seed, truth included: 64 frames, five a second."""
+    """The clip of a seed, truth included: 64 frames, ten a second."""
     clip = make_clip(handling_world(seed), size_hw=size_hw)
     frames = range(0, NUM_FRAMES, STEP)
     return clip.select(frames).replace(fps=FPS / STEP)

@@ -1,0 +1,314 @@
+"""The decomposition job through the launcher: all of it, stopped, misused."""
+
+import json
+import os
+import pathlib
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+
+from egojax.apps import cli
+from egojax.data import arrays, field_files, stream_images
+from egojax.errors import UsageError
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+TINY = [
+    "--config.world.num_frames=9",
+    "--config.world.size_hw=(32,48)",
+    "--config.train.steps=4",
+    "--config.train.block=2",
+    "--config.train.log_every=2",
+    "--config.train.batch_size=32",
+    "--config.views.split_nth=2",
+    "--config.render.fixed=2",
+]
+QUIET = ["--config.show.summary=False", "--config.show.report=False"]
+EYE = np.eye(4)[:3]
+
+
+def launch(workdir: pathlib.Path, *words: str, variant: str = "smoke") -> int:
+    config = f"--config=configs/decomposition.py:{variant}"
+    return cli.main(["launch.py", config, f"--workdir={workdir}", *words])
+
+
+@pytest.fixture(autouse=True)
+def in_checkout(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> pathlib.Path:
+    path = tmp_path_factory.mktemp("runs") / "whole"
+    os.chdir(ROOT)
+    assert launch(path, *TINY, "--config.show.official=True") == 0
+    return path
+
+
+def fields_of(run: pathlib.Path, clip: str = "world-0") -> dict[str, np.ndarray]:
+    return field_files.read_fields(run / "clips" / clip / "fields.npz").weights
+
+
+def assert_same_fields(a: pathlib.Path, b: pathlib.Path) -> None:
+    left, right = fields_of(a), fields_of(b)
+    assert left.keys() == right.keys()
+    for name, value in left.items():
+        np.testing.assert_array_equal(value, right[name], err_msg=name)
+
+
+def test_one_command_leaves_fields_streams_scores_and_pictures(finished):
+    folder = finished / "clips" / "world-0"
+    names = [f"frame_{n:010d}" for n in range(1, 10)]
+    assert sorted(p.stem for p in (folder / "streams").iterdir()) == names
+    assert len(list((folder / "fixed").iterdir())) == 2
+    shown = stream_images.read_images(folder / "streams" / f"{names[0]}.npz")
+    assert shown.rgb.shape == (16, 24, 3) and shown.masks.shape == (3, 16, 24)
+    scores = arrays.read_json(folder / "scores.json")
+    assert {row["split"] for row in scores["frames"].values()} == {
+        *("train", "val", "test")
+    }
+    for name in ("summary.mp4", "report.html"):
+        assert (folder / name).stat().st_size > 1000
+    assert list((folder / "official" / "summary").glob("cat-*.mp4"))
+    metrics = json.loads((finished / "metrics.json").read_text())
+    assert metrics["all"]["held_out"]["psnr"] > 5.0
+
+
+def test_the_score_is_that_of_the_files(finished):
+    folder = finished / "clips" / "world-0"
+    scores = arrays.read_json(folder / "scores.json")
+    by_frame = [r["psnr"] for r in scores["frames"].values() if r["split"] != "train"]
+    assert scores["names"]["held_out"]["psnr"] == pytest.approx(np.mean(by_frame))
+    assert scores["names"]["held_out"]["num_images"] == len(by_frame) == 5
+
+
+def test_the_same_command_again_does_nothing(finished, capsys):
+    before = (finished / "clips" / "world-0" / "fields.npz").stat().st_mtime_ns
+    assert launch(finished, *TINY, "--config.show.official=True") == 0
+    assert "nothing to do" in capsys.readouterr().out
+    assert (finished / "clips" / "world-0" / "fields.npz").stat().st_mtime_ns == before
+
+
+def test_a_run_stopped_in_training_and_continued_ends_as_one_never_stopped(
+    finished, tmp_path, monkeypatch
+):
+    from egojax.train import loop
+
+    calls = []
+
+    def stop_after_two(self, *args):
+        calls.append(self.done)
+        if self.done == 2:
+            self.save(args[1])
+            raise loop.Interrupted("stopped")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop._Run, "report", stop_after_two)
+        words = [*TINY, *QUIET, "--config.show.official=True"]
+        assert launch(tmp_path / "run", *words) == 130
+    assert calls == [2]
+    assert launch(tmp_path / "run", *words) == 0
+    assert_same_fields(tmp_path / "run", finished)
+
+
+def test_what_only_rendering_reads_renders_again_and_trains_not(finished, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    before = (run / "clips" / "world-0" / "fields.npz").stat().st_mtime_ns
+    words = [*TINY, *QUIET, "--config.show.official=True"]
+    assert launch(run, *words, "--config.render.suppress_actor=True") == 0
+    assert (run / "clips" / "world-0" / "fields.npz").stat().st_mtime_ns == before
+    for path in (run / "clips" / "world-0" / "streams").iterdir():
+        assert (stream_images.read_images(path).masks[2] == 0).all()
+
+
+def test_fields_that_exist_are_used_and_not_trained(finished, tmp_path):
+    weights = finished / "clips" / "{clip}" / "fields.npz"
+    words = [*TINY, *QUIET, f"--config.train.weights={weights}"]
+    assert launch(tmp_path / "run", *words) == 0
+    assert_same_fields(tmp_path / "run", finished)
+    assert not (tmp_path / "run" / "clips" / "world-0" / "fit").exists()
+
+
+def test_tracking_takes_the_static_depth_of_the_same_clip(finished, tmp_path):
+    words = ["--config=configs/tracking.py:smoke", f"--workdir={tmp_path / 'run'}"]
+    words += ["--config.world.num_frames=9", "--config.world.size_hw=(32,48)"]
+    words += [f"--config.depth.fields={finished}", "--config.segments.min_pixels=4"]
+    shown = ["--config.show.overlay=False", "--config.show.report=False"]
+    assert cli.main(["launch.py", *words, *shown]) == 0
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert (
+        "depth_abs_relative_difference_after" in metrics["clips"]["world-0"]["geometry"]
+    )
+
+
+@pytest.mark.parametrize("variant", ["official", "nerf", "nerfw", "tnerf"])
+def test_published_networks_train_by_the_same_command(variant, tmp_path):
+    words = ["--config.train.epochs=0", "--config.train.batch_size=32"]
+    words += ["--config.data.scale=2.0", "--config.views.near_floor=0.05"]
+    run = tmp_path / "run"
+    assert launch(run, *TINY, *QUIET, *words, variant=f"{variant}+smoke") == 0
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert np.isfinite(metrics["all"]["held_out"]["psnr"])
+
+
+# ------------------------------------------------------------------------- bad input
+
+
+def refused(capsys, tmp_path, *words: str, variant: str = "smoke") -> list[str]:
+    code = launch(tmp_path / "run", *TINY, *QUIET, *words, variant=variant)
+    lines = capsys.readouterr().err.splitlines()
+    assert code == 2 and lines, "it was not refused"
+    return lines
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("fields.kind=hash", "config.fields.kind=hash: there are grid, neuraldiff"),
+        ("data.scale=0.5", "config.data.scale=0.5: below 1"),
+        ("views.near=-1.0", "config.views.near=-1.0: below"),
+        ("train.learning_rate=nan", "not a finite number"),
+        ("grid.static.log2_rows=40", "config.grid.static.log2_rows=40: above 24"),
+        ("render.fixed_frame=nobody", "fixed_frame=nobody: no such frame"),
+        ("train.weights=/nowhere/x.npz", "/nowhere/x.npz: cannot be read"),
+        ("data.name=folder", "needs --config.data.root"),
+    ],
+)
+def test_settings_that_make_no_sense_are_one_line(word, told, capsys, tmp_path):
+    (line,) = refused(capsys, tmp_path, f"--config.{word}")
+    assert told in line
+
+
+def test_weights_of_another_network_are_one_line_each(finished, capsys, tmp_path):
+    weights = finished / "clips" / "world-0" / "fields.npz"
+    words = [f"--config.train.weights={weights}"]
+    kind = "--config.fields.kind=neuraldiff"
+    (line,) = refused(capsys, tmp_path / "a", *words, kind)
+    assert "the weights are of kind grid" in line and "set it to grid" in line
+    found = field_files.read_fields(weights)
+    cut = {k: v[:-1] if k == "time" else v for k, v in found.weights.items()}
+    field_files.write_fields(tmp_path / "cut.npz", found._replace(weights=cut))
+    words = [f"--config.train.weights={tmp_path / 'cut.npz'}"]
+    (line,) = refused(capsys, tmp_path / "b", *words)
+    assert "time is (20, 16); the network's is (21, 16)" in line
+
+
+def scene(folder: pathlib.Path, num: int = 4, size=(24, 32), **changes) -> pathlib.Path:
+    """A scene in the layout of NeuralDiff; its frames are a gradient."""
+    ids = list(range(num))
+    pose = {str(i): [*map(list, EYE[:, :3].tolist())] for i in ids}
+    poses = {k: [[*row, 0.1 * int(k)] for row in pose[k]] for k in pose}
+    data = {
+        "ids_all": ids,
+        "ids_train": ids[1:] or ids,
+        "ids_val": [],
+        "ids_test": ids[:1] if num > 1 else [],
+        "images": {str(i): f"IMG_{i:010d}.png" for i in ids},
+        "poses": poses,
+        "nears": {str(i): 0.1 for i in ids},
+        "fars": {str(i): 5.0 for i in ids},
+        "intrinsics": [[30, 0, 16], [0, 30, 12], [0, 0, 1]],
+        "image_w": 32,
+        "image_h": 24,
+        **changes,
+    }
+    (folder / "frames").mkdir(parents=True)
+    (folder / "meta.json").write_text(json.dumps(data))
+    ramp = np.tile(np.linspace(0, 255, size[1]), (size[0], 1)).astype(np.uint8)
+    for i in ids:
+        cv2.imwrite(str(folder / "frames" / f"IMG_{i:010d}.png"), np.dstack([ramp] * 3))
+    return folder
+
+
+def on_scene(capsys, tmp_path, folder, *words):
+    root = f"--config.data.root={folder}"
+    name = "--config.data.name=epic_diff"
+    return refused(capsys, tmp_path, root, name, "--config.data.scale=1.0", *words)
+
+
+def test_a_scene_in_the_published_layout_trains(tmp_path):
+    folder = scene(tmp_path / "P99_01")
+    (folder / "annotations").mkdir()
+    mask = np.zeros((24, 32), np.uint8)
+    mask[:, :8] = 255
+    cv2.imwrite(str(folder / "annotations" / "IMG_0000000000.png"), mask)
+    words = [f"--config.data.root={folder}", "--config.data.name=epic_diff"]
+    words += ["--config.data.scale=1.0"]
+    assert launch(tmp_path / "run", *TINY, *QUIET, *words) == 0
+    clip = tmp_path / "run" / "clips" / "P99_01"
+    lines = (clip / "official" / "metrics.txt").read_text().splitlines()
+    assert lines[:2] == ["Epoch: None.", "avgpre\tpsnr\t"]
+    found = arrays.read_json(clip / "scores.json")["names"]["test"]
+    precision, psnr = lines[2].split()
+    assert float(precision) == pytest.approx(found["mAP"], abs=1e-4)
+    assert float(psnr) == pytest.approx(found["psnr"], abs=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"poses": {}}, "poses"),
+        ({"nears": {"0": 1.0}}, "nears"),
+        ({"nears": dict.fromkeys("0123", 9.0)}, "near"),
+        (
+            {"poses": {str(i): [[float("nan")] * 4] * 3 for i in range(4)}},
+            "meta.json",
+        ),
+        ({"ids_train": []}, "train"),
+    ],
+)
+def test_a_scene_that_lacks_something_is_refused(changes, told, capsys, tmp_path):
+    folder = scene(tmp_path / "P99_01", **changes)
+    lines = on_scene(capsys, tmp_path, folder)
+    assert all(told in line for line in lines) and len(lines) <= 4
+
+
+def test_one_frame_is_enough_to_train_and_too_few_to_score(tmp_path, capsys):
+    folder = scene(tmp_path / "P99_01", num=1)
+    words = [f"--config.data.root={folder}", "--config.data.name=epic_diff"]
+    words += ["--config.data.scale=1.0"]
+    assert launch(tmp_path / "run", *TINY, *QUIET, *words) == 0
+    assert "held-out" not in capsys.readouterr().out
+
+
+def test_a_mask_of_another_size_leaves_its_frame_out(tmp_path, capsys):
+    folder = scene(tmp_path / "P99_01")
+    (folder / "annotations").mkdir()
+    mask = np.full((5, 7), 255, np.uint8)
+    cv2.imwrite(str(folder / "annotations" / "IMG_0000000000.png"), mask)
+    words = [f"--config.data.root={folder}", "--config.data.name=epic_diff"]
+    words += ["--config.data.scale=1.0"]
+    assert launch(tmp_path / "run", *TINY, *QUIET, *words) == 3
+    assert "score skipped 1 frame(s)" in capsys.readouterr().out
+
+
+def test_an_image_of_another_size_leaves_its_frame_out(tmp_path, capsys):
+    folder = scene(tmp_path / "P99_01")
+    path = folder / "frames" / "IMG_0000000002.png"
+    cv2.imwrite(str(path), np.zeros((10, 10, 3), np.uint8))
+    words = [f"--config.data.root={folder}", "--config.data.name=epic_diff"]
+    words += ["--config.data.scale=1.0"]
+    assert launch(tmp_path / "run", *TINY, *QUIET, *words) == 3
+    assert "fit skipped 1 frame(s), first IMG_0000000002" in capsys.readouterr().out
+
+
+def test_frames_without_poses_are_refused(tmp_path, capsys):
+    (tmp_path / "clip").mkdir()
+    for n in range(3):
+        picture = np.zeros((24, 32, 3), np.uint8)
+        cv2.imwrite(str(tmp_path / "clip" / f"{n:06d}.png"), picture)
+    words = ["--config.data.name=folder", f"--config.data.root={tmp_path / 'clip'}"]
+    (line,) = refused(capsys, tmp_path, *words)
+    assert "no frame has a camera pose" in line
+
+
+def test_a_file_that_is_no_fields_is_refused(tmp_path):
+    arrays.write_npz(tmp_path / "a.npz", {"x": np.zeros(3)})
+    with pytest.raises(UsageError, match="no radiance fields"):
+        field_files.read_fields(tmp_path / "a.npz")
+    bad = field_files.FieldFile({"w": np.array([1.0, np.nan])}, {"kind": "grid"})
+    field_files.write_fields(tmp_path / "b.npz", bad)
+    with pytest.raises(UsageError, match="w holds NaN or infinite"):
+        field_files.read_fields(tmp_path / "b.npz")
