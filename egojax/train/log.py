@@ -21,8 +21,19 @@ EVENT = "train"
 class TrainLog:
     """Writes the numbers of training; use it in a `with` block."""
 
-    def __init__(self, folder: pathlib.Path, first_step: int = 0):
-        """Opens the log of a run that goes on after `first_step` steps."""
+    def __init__(
+        self, folder: pathlib.Path, first_step: int = 0, *, writes: bool = True
+    ):
+        """Opens the log of a run that goes on after `first_step` steps.
+
+        Args:
+          folder: Of the run.
+          first_step: What was logged of later ones is taken back.
+          writes: False in all processes but one: they keep no log.
+        """
+        self._board = None
+        if not writes:
+            return
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / "log.jsonl"
         _take_back(self._path, first_step)
@@ -39,10 +50,13 @@ class TrainLog:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._board.close()
+        if self._board is not None:
+            self._board.close()
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Logs the numbers of the steps up to `step`."""
+        if self._board is None:
+            return
         append_event(self._path, EVENT, step=step, **values)
         for name, value in values.items():
             self._board.add_scalar(name, value, step)

@@ -24,8 +24,9 @@ from egojax.errors import UsageError
 from egojax.metrics import Mean
 from egojax.task import Batch, Block
 from egojax.train.checkpoint import Checkpoints
+from egojax.train.distributed import StopVote, check_shared, here, is_first
 from egojax.train.log import TrainLog
-from egojax.train.mesh import Rules, put_block
+from egojax.train.mesh import Rules, put_block, whole
 from egojax.train.step import (
     Loss,
     Plan,
@@ -87,6 +88,10 @@ def fit(
 ) -> nnx.Module:
     """Trains, from the last checkpoint in the folder if there is one.
 
+    Several processes (`distributed.joined`) call it with the same arguments: each
+    reads all batches and computes its part of them. A signal to one stops all at the
+    same step, which may be one dispatch later.
+
     Args:
       task: Makes a model, and its loss with the numbers to log.
       batches: See `BatchesFrom`. The first axis of a batch is split over devices. A
@@ -99,20 +104,22 @@ def fit(
       progress: Told the steps done and the steps in all.
 
     Returns:
-      The trained model.
+      The trained model, whole in every process.
 
     Raises:
       Interrupted: SIGINT or SIGTERM came; a checkpoint was written.
       NonFiniteError: a loss, a logged term or a gradient was not finite. No checkpoint
         holds its consequences.
       UsageError: the folder's checkpoint is of another model, optimiser or seed; the
-        batches do not fit the devices, or end too early.
+        batches do not fit the devices, or end too early; not all processes see the
+        folder.
     """
     init, loss = task.init, task.loss
     if init is None or loss is None:
         raise UsageError("this job learns nothing: it has no weights or no loss")
-    init_key, step_key = jax.random.split(jax.random.key(config.seed))
+    init_key, step_key = _keys(config.seed, mesh)
     plan = make_plan(init, tx, mesh, rules)
+    check_shared(folder)
     with (
         Checkpoints(folder / "checkpoints", config.keep) as checkpoints,
         stop_signals() as stop,
@@ -122,18 +129,28 @@ def fit(
         if state is None:
             state = start(init, init_key, tx, plan)
         step_fn = make_train_step(loss, plan, tx, mesh)
-        with TrainLog(folder, run.done) as log:
+        is_stopped = StopVote(mesh)
+        with TrainLog(folder, run.done, writes=is_first()) as log:
             source = batches(run.done)
             while run.done < config.steps:
                 block = put_block(_next(source, run.done, config.steps), mesh)
                 state, logs, finite = step_fn(state, block, step_key)
                 run.advance(logs, finite)
                 run.report(log, state, progress)
-                if stop.is_set() and run.done < config.steps:
+                if is_stopped(stop.is_set()) and run.done < config.steps:
                     run.save(state)
                     raise Interrupted(f"stopped after step {run.done}")
         run.save(state)
-    return nnx.merge(plan.graphdef, state.params, state.rest)
+    params, rest = here((state.params, state.rest), mesh)
+    return nnx.merge(plan.graphdef, params, rest)
+
+
+def _keys(seed: int, mesh: Mesh) -> tuple[jax.Array, jax.Array]:
+    """Of the start and of the steps, on all devices of the mesh."""
+    make = jax.jit(
+        lambda: tuple(jax.random.split(jax.random.key(seed))), out_shardings=whole(mesh)
+    )
+    return make()
 
 
 @contextlib.contextmanager

@@ -25,11 +25,11 @@ def make_mesh(data: int = -1, devices: Sequence[jax.Device] | None = None) -> Me
     """Returns the mesh of a run, with the single axis "data".
 
     Args:
-      data: Devices that the batch is split over; -1 = all.
-      devices: To choose from; None = all that there are.
+      data: Devices that the batch is split over, as many of each process; -1 = all.
+      devices: To choose from; None = all that there are, those of other processes too.
 
     Raises:
-      UsageError: there are not so many devices.
+      UsageError: there are not so many devices, or they cannot be shared out.
     """
     devices = jax.devices() if devices is None else list(devices)
     count = len(devices) if data == -1 else data
@@ -38,10 +38,28 @@ def make_mesh(data: int = -1, devices: Sequence[jax.Device] | None = None) -> Me
             f"mesh.data = {data}: there are {len(devices)} devices; "
             "give a number from 1 to that, or -1 for all"
         )
+    if count < len(devices):
+        devices = _share_out(devices, count)
     # Auto: under the default (Explicit) a plain gather along a split axis is an error.
     return jax.make_mesh(
-        (count,), ("data",), axis_types=(AxisType.Auto,), devices=devices[:count]
+        (count,), ("data",), axis_types=(AxisType.Auto,), devices=devices
     )
+
+
+def _share_out(devices: list[jax.Device], count: int) -> list[jax.Device]:
+    """So many of the devices, the same number of each process."""
+    owners = [device.process_index for device in devices]
+    each, rest = divmod(count, len(set(owners)))
+    if rest or not all(owners.count(owner) >= each for owner in owners):
+        raise UsageError(
+            f"mesh.data = {count}: {len(set(owners))} processes cannot give the same "
+            "number of devices each; give a multiple, or -1 for all"
+        )
+    return [
+        device
+        for at, device in enumerate(devices)
+        if owners[:at].count(owners[at]) < each
+    ]
 
 
 def whole(mesh: Mesh) -> NamedSharding:
@@ -102,7 +120,26 @@ def put_block(block: Block, mesh: Mesh) -> Block:
                 f"axis must divide by {count} devices; change the batch size or "
                 "mesh.data"
             )
-    return jax.device_put(block, Block(split(mesh, 1), whole(mesh)))
+    return Block(put(block.batches, split(mesh, 1)), put(block.shared, whole(mesh)))
+
+
+def put(tree: Any, sharding: NamedSharding) -> Any:
+    """Puts host arrays on the devices.
+
+    Every process gives the same arrays, and keeps what its own devices hold of them.
+    """
+    if sharding.is_fully_addressable:
+        return jax.device_put(tree, sharding)
+
+    def put_part(leaf: Any) -> jax.Array:
+        if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
+            return jax.device_put(leaf, sharding)
+        # Not device_put: it would compare the arrays of all processes each time.
+        host = np.asarray(leaf)
+        host = host.astype(jax.dtypes.canonicalize_dtype(host.dtype), copy=False)
+        return jax.make_array_from_callback(host.shape, sharding, lambda at: host[at])
+
+    return jax.tree.map(put_part, tree)
 
 
 def path_name(path: tuple) -> str:
