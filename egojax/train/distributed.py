@@ -24,7 +24,7 @@ from egojax.train.roll_call import Member, check, roll_call
 
 AUTO = "auto"  # Instead of an address.
 VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
-LEAVE_SECONDS = 60  # How long a process that goes waits for the others to go.
+LEAVE_SECONDS = 30  # How long a process that goes waits for the others to go.
 
 
 @contextlib.contextmanager
@@ -71,10 +71,11 @@ def joined(
             initialization_timeout=int(timeout) + 1,
             shutdown_timeout_seconds=LEAVE_SECONDS,
         )
-    try:
-        yield
-    finally:
-        jax.distributed.shutdown()
+    yield
+    # Not after an error: if it is of this process alone, the others will not come here,
+    # and JAX ends a process that waits for them in vain before the error is told. JAX
+    # leaves by itself when Python ends.
+    jax.distributed.shutdown()
 
 
 def _member_of_environment() -> Member | None:
