@@ -8,6 +8,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from egojax.errors import UsageError
+from egojax.train.distributed import check_shared
 from egojax.train.mesh import path_name
 
 
@@ -19,7 +20,12 @@ class Checkpoints:
     """
 
     def __init__(self, folder: pathlib.Path, keep: int = 3):
-        """Opens or creates the folder; only the `keep` newest checkpoints stay."""
+        """Opens or creates the folder; only the `keep` newest checkpoints stay.
+
+        Raises:
+          UsageError: not all processes of the run see the folder.
+        """
+        check_shared(folder)
         # A relative path fails late, in one of orbax's threads.
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, save_interval_steps=1)
         self._folder = folder.absolute()

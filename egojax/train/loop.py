@@ -3,6 +3,10 @@
 A run that was killed and started again goes on at its last checkpoint and ends with the
 weights of a run that never stopped: the noise of a step comes from its number, and so
 does its batch.
+
+Several processes (`distributed.joined`) call `fit` with the same arguments: each reads
+all batches and computes its part of them. A signal to one stops all at the same step,
+which may be one dispatch later.
 """
 
 import contextlib
@@ -24,7 +28,7 @@ from egojax.errors import UsageError
 from egojax.metrics import Mean
 from egojax.task import Batch, Block
 from egojax.train.checkpoint import Checkpoints
-from egojax.train.distributed import StopVote, check_shared, here, is_first
+from egojax.train.distributed import StopVote, here, is_first
 from egojax.train.log import TrainLog
 from egojax.train.mesh import Rules, put_block, whole
 from egojax.train.step import (
@@ -88,10 +92,6 @@ def fit(
 ) -> nnx.Module:
     """Trains, from the last checkpoint in the folder if there is one.
 
-    Several processes (`distributed.joined`) call it with the same arguments: each
-    reads all batches and computes its part of them. A signal to one stops all at the
-    same step, which may be one dispatch later.
-
     Args:
       task: Makes a model, and its loss with the numbers to log.
       batches: See `BatchesFrom`. The first axis of a batch is split over devices. A
@@ -110,16 +110,14 @@ def fit(
       Interrupted: SIGINT or SIGTERM came; a checkpoint was written.
       NonFiniteError: a loss, a logged term or a gradient was not finite. No checkpoint
         holds its consequences.
-      UsageError: the folder's checkpoint is of another model, optimiser or seed; the
-        batches do not fit the devices, or end too early; not all processes see the
-        folder.
+      UsageError: not all processes see the folder; its checkpoint is of another model,
+        optimiser or seed; the batches do not fit the devices, or end too early.
     """
     init, loss = task.init, task.loss
     if init is None or loss is None:
         raise UsageError("this job learns nothing: it has no weights or no loss")
     init_key, step_key = _keys(config.seed, mesh)
     plan = make_plan(init, tx, mesh, rules)
-    check_shared(folder)
     with (
         Checkpoints(folder / "checkpoints", config.keep) as checkpoints,
         stop_signals() as stop,
@@ -128,8 +126,7 @@ def fit(
         state = run.restore()
         if state is None:
             state = start(init, init_key, tx, plan)
-        step_fn = make_train_step(loss, plan, tx, mesh)
-        is_stopped = StopVote(mesh)
+        step_fn, is_stopped = make_train_step(loss, plan, tx, mesh), StopVote(mesh)
         with TrainLog(folder, run.done, writes=is_first()) as log:
             source = batches(run.done)
             while run.done < config.steps:
@@ -141,8 +138,7 @@ def fit(
                     run.save(state)
                     raise Interrupted(f"stopped after step {run.done}")
         run.save(state)
-    params, rest = here((state.params, state.rest), mesh)
-    return nnx.merge(plan.graphdef, params, rest)
+    return nnx.merge(plan.graphdef, *here((state.params, state.rest), mesh))
 
 
 def _keys(seed: int, mesh: Mesh) -> tuple[jax.Array, jax.Array]:
