@@ -71,6 +71,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         static=dict(levels=8, coarsest=16, finest=256, log2_rows=15),
         moving=dict(levels=6, coarsest=8, finest=96, log2_rows=14),
         proposal=dict(levels=4, coarsest=8, finest=64, log2_rows=12),
+        actor=dict(levels=4, coarsest=4, finest=32, log2_rows=14),  # Cells of time,
+        actor_cells=32,  # and of directions, along each side of the finest level.
         width=64,
         direction_bands=2,
         actor_bands=6,

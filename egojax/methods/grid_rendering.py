@@ -196,7 +196,12 @@ def _look(
     t = _distance(rays, _within(s_edges, part), settings)
     local = (t / box.unit)[..., None] * rays.camera_dirs[:, None]
     samples = model.samples(
-        _cube_points(rays, box, t), local, rays.ray_dirs, rays.slots, rays.looks
+        _cube_points(rays, box, t),
+        local,
+        rays.camera_dirs,
+        rays.ray_dirs,
+        rays.slots,
+        rays.looks,
     )
     return samples, _distance(rays, s_edges, settings), t
 

@@ -23,6 +23,7 @@ GEOMETRY = 15  # Numbers that the density network hands to the colour network.
 
 STATIC, MOVING = HashGrid(12, 16, 1024, 19), HashGrid(8, 16, 256, 18)
 PROPOSAL = HashGrid(5, 16, 256, 17)
+ACTOR = HashGrid(4, 64, 512, 18)  # Its cells are of time.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +33,8 @@ class GridConfig:
     static: HashGrid = STATIC
     moving: HashGrid = MOVING
     proposal: HashGrid = PROPOSAL
+    actor: HashGrid = ACTOR  # Of directions and time, once a ray.
+    actor_cells: int = 32  # Of directions, along each side of the finest level.
     width: int = 64
     proposal_width: int = 16
     direction_bands: int = 2
@@ -85,9 +88,11 @@ class GridFields(nnx.Module):
         self.color = Mlp((color, width, 3), dtype, rngs)
         self.moving_table = _table(config.moving, rngs)
         changing = width, width, 5  # Density, colour, uncertainty.
+        self.gate = Affine(config.time_dim, config.moving.dim, dtype, rngs)
         moving = config.moving.dim + config.time_dim
         self.moving = Mlp((moving, *changing), dtype, rngs)
-        actor = 3 + 6 * config.actor_bands + config.time_dim
+        self.actor_table = _table(config.actor, rngs)
+        actor = 3 + 6 * config.actor_bands + config.time_dim + config.actor.dim
         self.actor = Mlp((actor, *changing), dtype, rngs)
         self.appearance = nnx.Param(
             jnp.zeros((config.num_slots, config.appearance_dim))
@@ -102,6 +107,22 @@ class GridFields(nnx.Module):
         basis = time_basis(slots, config.num_slots, config.time_basis)
         return basis @ self.time[...]
 
+    def actor_code(
+        self, camera_dirs: Float[Array, "*batch 3"], slots: Int[Array, "*batch"]
+    ) -> Float[Array, "*batch C"]:
+        """What is in the way in a direction of the camera's, at a time.
+
+        It is smooth over both, so that frames between those that were seen have what
+        their neighbours have.
+        """
+        config = self.config
+        aside = min(1.0, config.actor_cells / config.actor.finest)
+        when = slots / max(config.num_slots - 1, 1)
+        at = [0.5 + 0.5 * aside * camera_dirs[..., :2], when[..., None]]
+        return hash_encode(
+            jnp.concatenate(at, axis=-1), self.actor_table[...], config.actor
+        )
+
     def proposal_density(self, points: Float[Array, "*batch S 3"]) -> Array:
         """The density that says where to look, (*batch, S)."""
         table = self.proposal_table[...]
@@ -112,6 +133,7 @@ class GridFields(nnx.Module):
         self,
         points: Float[Array, "*batch S 3"],
         camera_points: Float[Array, "*batch S 3"],
+        camera_dirs: Float[Array, "*batch 3"],
         dirs: Float[Array, "*batch 3"],
         slots: Int[Array, "*batch"],
         looks: Int[Array, "*batch"],
@@ -121,6 +143,7 @@ class GridFields(nnx.Module):
         Args:
           points: In the unit cube.
           camera_points: The same points in the axes of the camera, of some unit length.
+          camera_dirs: The rays there, unit length.
           dirs: Unit length, world.
           slots: When, for the time codes.
           looks: Whose appearance code.
@@ -133,7 +156,11 @@ class GridFields(nnx.Module):
         color = jax.nn.sigmoid(self.color(geometry[..., 1:], per_ray))
         moving = hash_encode(points, self.moving_table[...], config.moving)
         actor = frequency_encoding(camera_points, config.actor_bands)
-        changing = [self.moving(moving, code), self.actor(actor, code)]
+        seen = self.actor_code(camera_dirs, slots)
+        per_ray = jnp.concatenate([code, seen], axis=-1)
+        # What is there at a time: features by position, each by the time's own factor.
+        moving = moving * (1.0 + self.gate(code))[..., None, :]
+        changing = [self.moving(moving, code), self.actor(actor, per_ray)]
         static = density_of(geometry[..., 0])
         density = [density_of(x[..., 0], config.changing_bias) for x in changing]
         return Samples(

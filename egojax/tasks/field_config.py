@@ -28,6 +28,7 @@ from egojax.tasks import clips, settings
 from egojax.train.optim import Group, OptimConfig
 from egojax.types import Clip
 
+TABLES = ("static", "moving", "proposal", "actor")
 CHOICES = {
     "data.name": clips.READERS,
     "world.faults": PRESETS,
@@ -51,7 +52,7 @@ LEAST = {
     "views.near_floor": 0,
     **{
         f"grid.{table}.{name}": least
-        for table in ("static", "moving", "proposal")
+        for table in TABLES
         for name, least in dict(levels=1, coarsest=1, finest=1, log2_rows=4).items()
     },
     **{f"grid.{name}": 1 for name in ("width", "time_dim", "time_basis")},
@@ -74,7 +75,7 @@ LEAST = {
 }
 MOST = {
     "views.near_floor": 1,
-    **{f"grid.{table}.log2_rows": 24 for table in ("static", "moving", "proposal")},
+    **{f"grid.{table}.log2_rows": 24 for table in TABLES},
     "grid.floor": 1000,
     "train.final_share": 1,
 }
@@ -145,20 +146,20 @@ def about_fields(config: Any, scene: FieldScene) -> dict[str, Any]:
 
 
 def _grid_sizes(fields_of: Any, num_slots: int) -> GridConfig:
-    static, moving, proposal = (
-        HashGrid(**fields_of[name].to_dict())
-        for name in ("static", "moving", "proposal")
+    static, moving, proposal, actor = (
+        HashGrid(**fields_of[name].to_dict()) for name in TABLES
     )
     return GridConfig(
         static,
         moving,
         proposal,
+        actor,
         num_slots=num_slots,
         **{
             name: fields_of[name]
             for name in (
                 *("width", "direction_bands", "actor_bands", "appearance_dim"),
-                *("time_dim", "time_basis", "changing_bias"),
+                *("time_dim", "time_basis", "changing_bias", "actor_cells"),
             )
         },
     )
@@ -221,9 +222,7 @@ def make_fields(config: Any, about: Mapping[str, Any]) -> Fields:
 
 
 def _grid_config(sizes: Mapping[str, Any]) -> GridConfig:
-    tables: dict[str, Any] = {
-        name: HashGrid(**sizes[name]) for name in ("static", "moving", "proposal")
-    }
+    tables: dict[str, Any] = {name: HashGrid(**sizes[name]) for name in TABLES}
     return GridConfig(**(dict(sizes) | tables))
 
 
