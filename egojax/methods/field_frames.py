@@ -5,7 +5,7 @@ of its rays.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -20,7 +20,9 @@ from egojax.methods import field_scene
 from egojax.methods.field_rays import FieldRays, Rendered
 from egojax.methods.field_scene import FieldScene
 from egojax.methods.fields import Fields
+from egojax.ops import camera as camera_ops
 from egojax.ops.numerics import safe_divide
+from egojax.types import Camera
 
 CHUNK = 2048  # Rays.
 SOLID = 0.5  # Mass of the static stream from which on it has a depth.
@@ -120,3 +122,92 @@ def seen_from(scene: FieldScene, place: int) -> FieldScene:
         near=repeated(scene.near),
         far=repeated(scene.far),
     )
+
+
+# ------------------------------------------------------------------------ novel views
+
+
+def view_from(scene: FieldScene, row: int, camera: Camera) -> FieldScene:
+    """One row: the time and look of a row of a scene, seen by any camera.
+
+    Its bounds are those of the recorded camera that is nearest in place and direction,
+    the far one moved away by the distance to it, so that what that camera saw is within
+    them. A recorded camera gets its own. The actor moves with the camera.
+
+    Args:
+      scene: Recorded frames.
+      row: When.
+      camera: One camera, with `size_hw`, of any lens.
+    """
+    seat = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32)[None], camera)
+    place, distance = _nearest(scene, row, seat)
+
+    def of(values: Any, at: int) -> np.ndarray:
+        return np.asarray(values)[at : at + 1]
+
+    return FieldScene(
+        images=of(scene.images, row),
+        camera=seat,
+        near=of(scene.near, place),
+        far=of(scene.far, place) + np.float32(distance),
+        slots=of(scene.slots, row),
+        looks=of(scene.looks, row),
+    )
+
+
+def _nearest(scene: FieldScene, row: int, seat: Camera) -> tuple[int, float]:
+    """The row with the nearest camera, and how far away that is; of equals, `row`."""
+
+    def place_and_gaze(camera: Camera) -> tuple[np.ndarray, np.ndarray]:
+        w2c = np.asarray(camera.w2c, np.float64)
+        return -np.einsum("tij,ti->tj", w2c[:, :3, :3], w2c[:, :3, 3]), w2c[:, 2, :3]
+
+    (places, gazes), (place, gaze) = map(place_and_gaze, (scene.camera, seat))
+    distance = np.linalg.norm(places - place, axis=-1)
+    # A step as long as the scene is deep counts as much as a turn of a radian.
+    cost = distance / np.median(scene.far) + np.linalg.norm(gazes - gaze, axis=-1)
+    best = row if cost[row] <= cost.min() else int(cost.argmin())
+    return best, float(distance[best])
+
+
+def tiles_of(
+    view: FieldScene, tile_hw: tuple[int, int], count: int
+) -> Iterator[FieldScene]:
+    """Cuts a view into count x count tiles of one size, row by row.
+
+    Coarse and fine pictures are made of tiles of the same size, so that one renderer,
+    compiled once, draws them all, and may stop between any two.
+
+    Args:
+      view: One row; its camera's `size_hw` is the image that is cut, resized to `count`
+        times `tile_hw`.
+      tile_hw: Pixels.
+      count: Along each side.
+    """
+    height, width = tile_hw
+    whole = camera_ops.scale_intrinsics(
+        np.asarray(view.camera.intrinsics),
+        view.camera.size_hw,
+        (count * height, count * width),
+    ).astype(np.float32)
+    for top in range(0, count * height, height):
+        for left in range(0, count * width, width):
+            moved = whole.copy()
+            moved[:, :2, 2] -= np.array([left, top], np.float32)
+            camera = dataclasses.replace(view.camera, intrinsics=moved, size_hw=tile_hw)
+            yield dataclasses.replace(view, camera=camera)
+
+
+def joined(tiles: Sequence[StreamImages], count: int) -> StreamImages:
+    """The picture that count x count tiles, row by row, are of."""
+
+    def whole(name: str) -> np.ndarray:
+        axis = 1 if name in ("parts", "masks") else 0  # Of height.
+        parts = [getattr(tile, name) for tile in tiles]
+        rows = [
+            np.concatenate(parts[n : n + count], axis=axis + 1)
+            for n in range(0, count * count, count)
+        ]
+        return np.concatenate(rows, axis=axis)
+
+    return StreamImages(**{name: whole(name) for name in StreamImages._fields})

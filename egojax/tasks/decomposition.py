@@ -20,16 +20,16 @@ from egojax.errors import FrameError, UsageError
 from egojax.methods import field_frames, field_scene, field_scores
 from egojax.methods.field_scene import SceneFrames
 from egojax.methods.field_scores import ScoredFrame
-from egojax.methods.fields import Fields
 from egojax.models import convert, weights
 from egojax.task import Block, Progress, Stage, Task
-from egojax.tasks import clips, decomposition_summary, field_config
+from egojax.tasks import clips, decomposition_summary, field_config, trained_fields
+from egojax.tasks.trained_fields import FIELDS
 from egojax.train import loop
 from egojax.train.mesh import make_mesh, whole
 from egojax.train.optim import make_optimizer
 from egojax.types import Clip, SkippedFrame
 
-FIELDS, STREAMS, FIXED = "fields.npz", "streams", "fixed"
+STREAMS, FIXED = "streams", "fixed"
 
 
 def make(config: Any, mode: str, folder: pathlib.Path) -> Task:
@@ -85,7 +85,8 @@ def _fit(
         about = field_config.about_fields(config, frames.scene)
         model = _train(config, frames, about, folder, progress)
         found = FieldFile(weights.named_weights(model), about)
-    _model(config, found, path or FIELDS)  # Refuses weights of another network.
+    # Refuses weights of another network.
+    trained_fields.make(config, found, path or FIELDS)
     field_files.write_fields(folder.path / FIELDS, found)
     return frames.skipped
 
@@ -99,11 +100,6 @@ def _given(config: Any, path: pathlib.Path) -> FieldFile:
     model = convert.nerf_from_official(state, kind)
     about = {"kind": model.config.kind, "sizes": vars(model.config)}
     return FieldFile(weights.named_weights(model), about)
-
-
-def _model(config: Any, found: FieldFile, where: Any) -> tuple[Fields, nnx.Module]:
-    fields = field_config.make_fields(config, found.about)
-    return fields, weights.with_weights(fields.init, found.weights, str(where))
 
 
 def _train(
@@ -165,8 +161,7 @@ def _render(
 ) -> list[SkippedFrame]:
     """Frames that are there are kept: a run that was killed goes on."""
     frames = field_scene.read_scene(clip, config.read.ahead)
-    found = field_files.read_fields(folder.path / FIELDS)
-    fields, model = _model(config, found, folder.path / FIELDS)
+    fields, model = trained_fields.read(config, folder.path / FIELDS)
     render = field_frames.make_renderer(
         fields,
         model,

@@ -1,0 +1,46 @@
+"""The trained fields of a clip: read from its folder, for all who render them."""
+
+import pathlib
+from typing import Any, NamedTuple
+
+from flax import nnx
+
+from egojax.data import field_files
+from egojax.data.field_files import FieldFile
+from egojax.methods.fields import Fields
+from egojax.models import weights
+from egojax.tasks import field_config
+
+FIELDS = "fields.npz"  # In the clip's folder.
+
+
+class TrainedFields(NamedTuple):
+    """Fields, and the weights that they learned."""
+
+    fields: Fields
+    model: nnx.Module
+
+
+def read(config: Any, path: pathlib.Path) -> TrainedFields:
+    """The fields of a file.
+
+    Raises:
+      UsageError: see `field_files.read_fields` and `make`.
+    """
+    return make(config, field_files.read_fields(path), path)
+
+
+def make(config: Any, found: FieldFile, where: Any) -> TrainedFields:
+    """The fields that a file describes, with its weights.
+
+    Args:
+      config: Of the job.
+      found: What the file holds.
+      where: What errors begin with.
+
+    Raises:
+      UsageError: weights of another kind than the config's, or of another network.
+    """
+    fields = field_config.make_fields(config, found.about)
+    model = weights.with_weights(fields.init, found.weights, str(where))
+    return TrainedFields(fields, model)
