@@ -1,5 +1,6 @@
 """Runs a job over its clips: stages, resuming, what was skipped, the exit code."""
 
+import importlib
 import pathlib
 from collections.abc import Callable, Sequence
 
@@ -14,6 +15,12 @@ from egojax.errors import UsageError
 from egojax.task import Stage, Task
 from egojax.types import Clip
 
+# Of each job; imported where one is opened.
+VIEWERS = {
+    "tracking": "egojax.apps.view",
+    "decomposition": "egojax.apps.view_fields",
+}
+
 
 def run(arguments: Arguments) -> int:
     """Does what the arguments say; returns the exit code (0 or 3)."""
@@ -26,9 +33,8 @@ def run(arguments: Arguments) -> int:
         fit.check(task, config, arguments)
     folder = _open(task, arguments)
     if arguments.mode == "view":
-        from egojax.apps import view
-
-        return view.main(task, folder, config.view.host, config.view.port)
+        viewer = importlib.import_module(VIEWERS[config.job])
+        return viewer.main(config, task, folder)
     names = shard_of(list(task.clips), *arguments.shard)
     if not names:
         index, count = arguments.shard

@@ -25,6 +25,7 @@ from egojax.ops.numerics import safe_divide
 from egojax.types import Camera
 
 CHUNK = 2048  # Rays.
+LEAST_NEAR = 0.2  # Of the near end of a recorded view: where novel ones begin.
 SOLID = 0.5  # Mass of the static stream from which on it has a depth.
 
 
@@ -131,8 +132,9 @@ def view_from(scene: FieldScene, row: int, camera: Camera) -> FieldScene:
     """One row: the time and look of a row of a scene, seen by any camera.
 
     Its bounds are those of the recorded camera that is nearest in place and direction,
-    the far one moved away by the distance to it, so that what that camera saw is within
-    them. A recorded camera gets its own. The actor moves with the camera.
+    moved so that what that camera saw is within them: between a camera and its near end
+    a field has learned nothing, and is often fog. A recorded camera gets its own
+    bounds. The actor moves with the camera.
 
     Args:
       scene: Recorded frames.
@@ -140,7 +142,8 @@ def view_from(scene: FieldScene, row: int, camera: Camera) -> FieldScene:
       camera: One camera, with `size_hw`, of any lens.
     """
     seat = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32)[None], camera)
-    place, distance = _nearest(scene, row, seat)
+    place, ahead, distance = _nearest(scene, row, seat)
+    near = float(scene.near[place])
 
     def of(values: Any, at: int) -> np.ndarray:
         return np.asarray(values)[at : at + 1]
@@ -148,15 +151,18 @@ def view_from(scene: FieldScene, row: int, camera: Camera) -> FieldScene:
     return FieldScene(
         images=of(scene.images, row),
         camera=seat,
-        near=of(scene.near, place),
+        near=np.float32([max(near + ahead, LEAST_NEAR * near)]),
         far=of(scene.far, place) + np.float32(distance),
         slots=of(scene.slots, row),
         looks=of(scene.looks, row),
     )
 
 
-def _nearest(scene: FieldScene, row: int, seat: Camera) -> tuple[int, float]:
-    """The row with the nearest camera, and how far away that is; of equals, `row`."""
+def _nearest(scene: FieldScene, row: int, seat: Camera) -> tuple[int, float, float]:
+    """The row with the nearest camera; how far ahead, and how far away, that is.
+
+    Of equals it is `row`.
+    """
 
     def place_and_gaze(camera: Camera) -> tuple[np.ndarray, np.ndarray]:
         w2c = np.asarray(camera.w2c, np.float64)
@@ -167,7 +173,7 @@ def _nearest(scene: FieldScene, row: int, seat: Camera) -> tuple[int, float]:
     # A step as long as the scene is deep counts as much as a turn of a radian.
     cost = distance / np.median(scene.far) + np.linalg.norm(gazes - gaze, axis=-1)
     best = row if cost[row] <= cost.min() else int(cost.argmin())
-    return best, float(distance[best])
+    return best, float((places[best] - place[0]) @ gaze[0]), float(distance[best])
 
 
 def tiles_of(

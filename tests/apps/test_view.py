@@ -126,4 +126,4 @@ def test_a_run_without_tracks_is_told(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     words = ["--config=configs/tracking.py:smoke", f"--workdir={tmp_path / 'run'}"]
     assert cli.main(["launch.py", *words, "--mode=view"]) == 2
-    assert "no tracks yet" in capsys.readouterr().err
+    assert "tracks.npz: not there yet" in capsys.readouterr().err
