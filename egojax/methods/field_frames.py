@@ -151,7 +151,7 @@ def view_from(scene: FieldScene, row: int, camera: Camera) -> FieldScene:
     return FieldScene(
         images=of(scene.images, row),
         camera=seat,
-        near=np.float32([max(near + ahead, LEAST_NEAR * near)]),
+        near=np.array([max(near + ahead, LEAST_NEAR * near)], np.float32),
         far=of(scene.far, place) + np.float32(distance),
         slots=of(scene.slots, row),
         looks=of(scene.looks, row),
