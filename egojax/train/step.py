@@ -10,6 +10,7 @@ from flax import nnx, struct
 from jax import lax
 from jax.sharding import Mesh
 
+from egojax.errors import UsageError
 from egojax.metrics import Mean
 from egojax.task import Batch, Block
 from egojax.train.mesh import Rules, lay_out, path_name, split, whole
@@ -73,34 +74,35 @@ def _fresh_state(
 
 
 def make_train_step(
-    loss_fn: Loss, plan: Plan, tx: optax.GradientTransformation, mesh: Mesh
+    loss_fn: Loss,
+    plan: Plan,
+    tx: optax.GradientTransformation,
+    mesh: Mesh,
+    *,
+    pieces: int = 1,
 ) -> Callable[..., Any]:
     """Returns step(state, block, key) -> (state, logs, finite), compiled for `mesh`.
 
     It takes all steps of the block. `logs` has a first axis of steps, and so has
     `finite`: a boolean for each of `guarded_terms`. The state that is given is donated:
     it must not be used again.
+
+    With `pieces` > 1 a batch is cut into so many along its first axis, each with noise
+    of its own, and their gradients are averaged: the memory of one piece suffices.
+    Where the loss is a mean over the batch, it is the same step.
+
+    Raises (when it is traced):
+      UsageError: a batch cannot be cut into so many pieces.
     """
     everywhere = whole(mesh)
+    gradients = _make_gradients(loss_fn, plan, pieces)
 
     def one(state: TrainState, batch: Batch, shared: Any, key: jax.Array) -> tuple:
         key = jax.random.fold_in(key, state.step)  # A resumed run sees the same noise.
-        batch = batch if shared is None else (batch, shared)
-
-        def objective(params: Any) -> tuple[jax.Array, tuple]:
-            # copy=True: BatchNorm writes to `rest`; the write must stay in this trace.
-            model = nnx.merge(plan.graphdef, params, state.rest, copy=True)
-            loss, logs = loss_fn(model, batch, key)
-            _, _, rest = nnx.split(model, nnx.Param, ...)
-            return loss, (logs, nnx.to_pure_dict(rest))
-
-        value_and_grad = jax.value_and_grad(objective, has_aux=True)
-        (loss, (logs, rest)), grads = value_and_grad(state.params)
+        grads, rest, logs = gradients(state, batch, shared, key)
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        norm = optax.tree.norm(grads)
-        logs = {"loss": loss, "grad_norm": norm, **logs}
-        logs = {k: v if isinstance(v, Mean) else Mean.of(v) for k, v in logs.items()}
+        logs = {"grad_norm": Mean.of(optax.tree.norm(grads)), **logs}
         finite = jnp.stack(
             [jnp.isfinite(logs[name].total) for name in sorted(logs)]
             + [jnp.isfinite(g).all() for g in jax.tree.leaves(grads)]
@@ -121,6 +123,65 @@ def make_train_step(
         in_shardings=(plan.shardings, Block(split(mesh, 1), everywhere), everywhere),
         out_shardings=(plan.shardings, everywhere, everywhere),
     )
+
+
+def _make_gradients(loss_fn: Loss, plan: Plan, pieces: int) -> Callable[..., tuple]:
+    """Returns gradients(state, batch, shared, key) -> (grads, rest, logs)."""
+
+    def objective(
+        params: Any, rest: Any, batch: Any, key: jax.Array
+    ) -> tuple[jax.Array, tuple]:
+        # copy=True: BatchNorm writes to `rest`; the write must stay in this trace.
+        model = nnx.merge(plan.graphdef, params, rest, copy=True)
+        loss, logs = loss_fn(model, batch, key)
+        logs = {"loss": loss, **logs}
+        logs = {k: v if isinstance(v, Mean) else Mean.of(v) for k, v in logs.items()}
+        _, _, rest = nnx.split(model, nnx.Param, ...)
+        return loss, (nnx.to_pure_dict(rest), logs)
+
+    slope = jax.grad(objective, has_aux=True)
+
+    def gradients(
+        state: TrainState, batch: Batch, shared: Any, key: jax.Array
+    ) -> tuple:
+        def seen(batch: Batch) -> Any:
+            return batch if shared is None else (batch, shared)
+
+        def add(carry: tuple, piece: tuple) -> tuple:
+            total, rest = carry
+            batch, number = piece
+            noise = jax.random.fold_in(key, number)
+            grads, (rest, logs) = slope(state.params, rest, seen(batch), noise)
+            return (jax.tree.map(jnp.add, total, grads), rest), logs
+
+        if pieces == 1:
+            grads, (rest, logs) = slope(state.params, state.rest, seen(batch), key)
+            return grads, rest, logs
+        start = jax.tree.map(jnp.zeros_like, state.params), state.rest
+        cut = _cut(batch, pieces), jnp.arange(pieces)
+        (grads, rest), logs = lax.scan(add, start, cut)
+        # A mean of all pieces is the sum of their totals over that of their weights.
+        logs = jax.tree.map(lambda leaf: leaf.sum(0), logs)
+        return jax.tree.map(lambda g: g / pieces, grads), rest, logs
+
+    return gradients
+
+
+def _cut(batch: Batch, pieces: int) -> Batch:
+    """(B, ...) as (pieces, B / pieces, ...): every `pieces`th row is in one piece.
+
+    So each piece is spread over the devices as the batch was.
+    """
+
+    def cut(leaf: jax.Array) -> jax.Array:
+        if len(leaf) % pieces:
+            raise UsageError(
+                f"a batch of {len(leaf)} cannot be cut into {pieces} pieces"
+            )
+        rows = leaf.reshape(len(leaf) // pieces, pieces, *leaf.shape[1:])
+        return jnp.moveaxis(rows, 1, 0)
+
+    return jax.tree.map(cut, batch)
 
 
 def guarded_terms(logs: dict[str, Mean], params: Any) -> list[str]:
