@@ -38,8 +38,12 @@ class Affine(nnx.Module):
         return self._product(x, kernel[:split]) + offset
 
     def _product(self, x: Array, kernel: Array) -> Array:
-        return jnp.matmul(
-            x.astype(self.dtype),
+        # One product of two matrices: with more axes XLA's gradient of the kernel first
+        # copies what it is given into its transpose.
+        rows = x.reshape(-1, x.shape[-1])
+        product = jnp.matmul(
+            rows.astype(self.dtype),
             kernel.astype(self.dtype),
             preferred_element_type=jnp.float32,
         )
+        return product.reshape(*x.shape[:-1], kernel.shape[-1])
