@@ -19,7 +19,7 @@ from typing import Any
 import jax
 import numpy as np
 
-SUITES = ("association", "geometry", "metrics", "world", "job", "start")
+SUITES = ("association", "geometry", "metrics", "fields", "world", "job", "start")
 COLUMNS = ("ours_ms", "reference_ms", "simple_ms", "ratio_reference", "ratio_simple")
 
 

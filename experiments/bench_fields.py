@@ -1,0 +1,520 @@
+"""Radiance fields on one core: training steps, and the operations they are made of.
+
+All of it runs in a process of its own that is pinned to one core. The published step is
+held against `neuraldiff_torch.py`, the same network in plain PyTorch, which takes turns
+with ours in the same run: by EGOJAX_TORCH_PYTHON, a Python that has torch (extra
+`parity`), or this one if it has. Both first give the loss of the same rays and weights.
+
+Times are of the processor, the least of several turns. A floor is what the arithmetic
+would take at the rate of a matrix product of NumPy's, and table reads at that of a copy
+(a cache line a read; backward twice as many), measured in the same process.
+"""
+
+import functools
+import importlib.util
+import json
+import os
+import pathlib
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import field_references
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from egojax.methods import field_learning, field_scene, nerf_rendering
+from egojax.methods.field_scene import FieldScene
+from egojax.methods.grid_rendering import GridSettings
+from egojax.methods.nerf_rendering import RenderSettings
+from egojax.models import convert
+from egojax.models.grid_fields import GridConfig, GridFields
+from egojax.models.nerf import Nerf, NerfConfig
+from egojax.ops import field_losses, render, sampling
+from egojax.ops.hash_grid import HashGrid, hash_encode
+from egojax.task import Block
+from egojax.train.mesh import make_mesh
+from egojax.train.optim import Group, OptimConfig, make_optimizer
+from egojax.train.step import make_plan, make_train_step, start
+from egojax.types import Camera
+
+TORCH_PROGRAM = pathlib.Path(__file__).parent / "neuraldiff_torch.py"
+TORCH_PYTHON = "EGOJAX_TORCH_PYTHON"
+SMALL_GRIDS = GridConfig(
+    static=HashGrid(8, 16, 256, 14),
+    moving=HashGrid(6, 8, 96, 13),
+    proposal=HashGrid(4, 8, 64, 12),
+    time_basis=13,
+)
+SMALL_SETTINGS = GridSettings(num_proposal=48, num_final=32)
+LINE_BYTES = 64
+NAMES = ("ray_origins", "ray_dirs", "camera_dirs", "near", "far", "slots", "looks")
+
+
+def rows() -> Iterator[dict[str, Any]]:
+    """All lines of this suite, from a process on one core."""
+    one_core = "--xla_cpu_multi_thread_eigen=false"
+    threads = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    env = os.environ | dict.fromkeys(threads, "1")
+    env["XLA_FLAGS"] = f"{env.get('XLA_FLAGS', '')} {one_core}"
+    command = [sys.executable, __file__]
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        for line in child.stdout:
+            yield json.loads(line)
+    if child.returncode:
+        raise subprocess.CalledProcessError(child.returncode, command)
+
+
+def main() -> None:
+    """What `rows` runs."""
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    for row in one_core_rows():
+        print(json.dumps(row), flush=True)
+
+
+def one_core_rows() -> Iterator[dict[str, Any]]:
+    # First, since the peak of a process's memory never falls again.
+    yield official_row()
+    yield grid_row("default training, 512 rays", SMALL_GRIDS, SMALL_SETTINGS, 512)
+    name = "default training, tables of 2^19, 4096 rays"
+    yield grid_row(name, GridConfig(), GridSettings(), 4096, steps=2)
+    yield from encode_rows("2^14", SMALL_GRIDS.static, 1 << 14)
+    yield from encode_rows("2^19", GridConfig().static, 1 << 14)
+    yield sampling_row()
+    yield composite_row()
+
+
+# --------------------------------------------------------------- times and machine
+
+
+def cpu_ms(calls: Sequence[Callable[[], Any]], turns: int) -> list[float]:
+    """Least processor time of each call in milliseconds, taken in turns."""
+    best = [np.inf] * len(calls)
+    for _ in range(turns):
+        for k, call in enumerate(calls):
+            begin = time.process_time()
+            call()
+            best[k] = min(best[k], 1e3 * (time.process_time() - begin))
+    return best
+
+
+def first_call(call: Callable[[], Any]) -> tuple[Any, float]:
+    """What a call gives, and its processor seconds: most of them compile."""
+    begin = time.process_time()
+    out = jax.block_until_ready(call())
+    return out, time.process_time() - begin
+
+
+class Machine(NamedTuple):
+    """What one core does at best."""
+
+    flops: float  # A second, of matrix products.
+    bytes: float  # A second, read and written by a copy.
+
+    def floor_ms(self, flops: float, bytes_moved: float = 0.0) -> float:
+        return 1e3 * (flops / self.flops + bytes_moved / self.bytes)
+
+
+@functools.cache
+def machine() -> Machine:
+    a, b = np.ones((8192, 256), np.float32), np.ones((256, 256), np.float32)
+    big = np.ones(1 << 25, np.uint8)
+    product, copy = cpu_ms([lambda: a @ b, big.copy], 9)
+    return Machine(2 * a.size * 256 / product * 1e3, 2 * big.nbytes / copy * 1e3)
+
+
+def line(
+    name: str,
+    ours: float,
+    *,
+    reference: float | None = None,
+    simple: float | None = None,
+    error: float | None = None,
+    compile_s: float | None = None,
+    note: str = "",
+) -> dict[str, Any]:
+    """One line of the table, in milliseconds."""
+    return {
+        "name": name,
+        "ours_ms": ours,
+        "reference_ms": reference,
+        "simple_ms": simple,
+        "ratio_reference": None if reference is None else reference / ours,
+        "ratio_simple": None if simple is None else simple / ours,
+        "error": error,
+        "compile_s": compile_s,
+        "note": note,
+    }
+
+
+def floor_note(ours_ms: float, floor_ms: float) -> str:
+    return f"{ours_ms / floor_ms:.1f}x the floor of {floor_ms:.3g} ms"
+
+
+def largest_error(found: Any, expected: np.ndarray) -> float:
+    """Of all elements, relative to the largest one."""
+    return float(np.abs(np.asarray(found) - expected).max() / np.abs(expected).max())
+
+
+# ----------------------------------------------------------------- the published step
+
+
+def make_scene(num_frames: int = 64, size_hw: tuple[int, int] = (27, 48)) -> FieldScene:
+    """Noise, seen by cameras that look everywhere."""
+    rng = np.random.default_rng(0)
+    w2c = np.tile(np.eye(4, dtype=np.float32), (num_frames, 1, 1))
+    w2c[:, :3, :3] = np.linalg.qr(rng.normal(size=(num_frames, 3, 3)))[0]
+    w2c[:, :3, 3] = rng.normal(size=(num_frames, 3))
+    height, width = size_hw
+    intrinsics = np.diag(np.array([width, width, 1], np.float32))
+    intrinsics[:2, 2] = 0.5 * width, 0.5 * height
+    order = np.arange(num_frames, dtype=np.int32)
+    scene = FieldScene(
+        images=rng.integers(0, 256, (num_frames, *size_hw, 3), np.uint8),
+        camera=Camera(np.tile(intrinsics, (num_frames, 1, 1)), w2c, size_hw=size_hw),
+        near=rng.uniform(0.1, 0.5, num_frames).astype(np.float32),
+        far=rng.uniform(3, 8, num_frames).astype(np.float32),
+        slots=order,
+        looks=order,
+    )
+    return jax.tree.map(jnp.asarray, scene)
+
+
+def rays_in(scene: FieldScene, steps: int, count: int) -> np.ndarray:
+    """Frames and pixels, (steps, count, 2)."""
+    frames = np.arange(len(scene.near))
+    height, width = scene.size_hw
+    source = field_scene.ray_batches(frames, height * width, count, 0)
+    return np.stack([next(source) for _ in range(steps)])
+
+
+def random_state(config: NerfConfig) -> dict[str, np.ndarray]:
+    """Weights of the network, under the names of a published checkpoint."""
+    model = Nerf(config, rngs=nnx.Rngs(0))
+    state = {}
+    for theirs, ours in convert.nerf_layers(config):
+        node: Any = model
+        for name in ours.split("."):
+            node = node[int(name)] if name.isdigit() else getattr(node, name)
+        state[f"{theirs}.weight"] = np.asarray(node.kernel[...]).T
+        state[f"{theirs}.bias"] = np.asarray(node.bias[...])
+    for theirs, ours in convert.nerf_tables(config):
+        state[theirs] = np.asarray(getattr(model, ours)[...])
+    return state
+
+
+def plain_loss(model: Nerf, scene: FieldScene, picked: Any) -> jax.Array:
+    """The published loss of rays without any randomness."""
+    rays = field_scene.rays_of(scene, *picked.T, official=True)
+    target = field_scene.colors_of(scene, *picked.T)
+    out = nerf_rendering.render_training(model, rays, RenderSettings(), None)
+    return field_losses.stream_loss(
+        out.fine, out.uncertainty, out.changing_density, target, out.coarse
+    ).total
+
+
+def loss_and_norms(
+    state: dict[str, np.ndarray], scene: FieldScene, picked: np.ndarray
+) -> tuple[float, dict[str, float]]:
+    """Ours, and the norms of the gradients by published names."""
+    model = convert.nerf_from_official(state)
+    graphdef, params = nnx.split(model, nnx.Param)
+
+    @jax.jit
+    def compute(params: Any) -> Any:
+        return jax.value_and_grad(
+            lambda p: plain_loss(nnx.merge(graphdef, p), scene, picked)
+        )(params)
+
+    loss, grads = compute(params)
+    flat = {".".join(map(str, k)): v[...] for k, v in nnx.to_flat_state(grads)}
+    norms = {}
+    for theirs, ours in convert.nerf_layers(model.config):
+        norms[f"{theirs}.weight"] = float(jnp.linalg.norm(flat[f"{ours}.kernel"]))
+        norms[f"{theirs}.bias"] = float(jnp.linalg.norm(flat[f"{ours}.bias"]))
+    for theirs, ours in convert.nerf_tables(model.config):
+        norms[theirs] = float(jnp.linalg.norm(flat[ours]))
+    return float(loss), norms
+
+
+def torch_python() -> str | None:
+    """A Python that has torch."""
+    named = os.environ.get(TORCH_PYTHON)
+    if named:
+        return named
+    return sys.executable if importlib.util.find_spec("torch") else None
+
+
+class Torch:
+    """The PyTorch program, which answers while it is open."""
+
+    def __init__(self, python: str, state: Any, scene: FieldScene, picked: np.ndarray):
+        rays = field_scene.rays_of(scene, *picked.T, official=True)
+        arrays: dict[str, Any] = {k: np.asarray(getattr(rays, k)) for k in NAMES}
+        for name in ("slots", "looks"):
+            arrays[name] = arrays[name].astype(np.int64)
+        arrays["colors"] = np.asarray(field_scene.colors_of(scene, *picked.T))
+        self._folder = tempfile.TemporaryDirectory()
+        files = [str(pathlib.Path(self._folder.name) / f"{k}.npz") for k in "ab"]
+        np.savez(files[0], **state)
+        np.savez(files[1], **arrays)
+        self._child = subprocess.Popen(
+            [python, str(TORCH_PROGRAM), *files],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def ask(self, **request: Any) -> dict[str, Any]:
+        assert self._child.stdin is not None and self._child.stdout is not None
+        print(json.dumps(request), file=self._child.stdin, flush=True)
+        answer = self._child.stdout.readline()
+        if not answer:
+            raise RuntimeError(f"{TORCH_PROGRAM.name} ended: {self._child.wait()}")
+        return json.loads(answer)
+
+    def __enter__(self) -> "Torch":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._child.communicate()
+        self._folder.cleanup()
+
+
+def trainer(
+    loss: Any, init: Any, tx: Any, block: Block, pieces: int = 1
+) -> Callable[[], Any]:
+    """Takes the steps of a block, from where the call before ended."""
+    mesh = make_mesh(1)
+    plan = make_plan(init, tx, mesh)
+    step = make_train_step(loss, plan, tx, mesh, pieces=pieces)
+    box = [start(init, jax.random.key(0), tx, plan)]
+    key = jax.random.key(1)
+
+    def run() -> jax.Array:
+        box[0], logs, _ = step(box[0], block, key)
+        return jax.block_until_ready(logs["loss"].total)
+
+    return run
+
+
+def official_flops(config: NerfConfig, settings: RenderSettings) -> float:
+    """Of a ray's training step: six for each weight and sample."""
+    sizes = {
+        name.removesuffix(".weight"): value.size
+        for name, value in random_state(config).items()
+        if name.endswith(".weight") and not name.startswith("embedding")
+    }
+    coarse = sum(v for k, v in sizes.items() if k.startswith("nerf_coarse"))
+    fine = settings.num_coarse + settings.num_fine
+    total = coarse * settings.num_coarse + (sum(sizes.values()) - coarse) * fine
+    return 6.0 * total
+
+
+def official_row(
+    config: NerfConfig = NerfConfig(),  # noqa: B008 (frozen)
+    num_rays: int = 1024,
+    pieces: int = 16,
+    torch_rays: int = 64,
+    turns: int = 3,
+) -> dict[str, Any]:
+    """A step of the published network; PyTorch takes as many rays in steps of few."""
+    scene, settings, state = make_scene(), RenderSettings(), random_state(config)
+    picked = rays_in(scene, 1, num_rays)
+    run = trainer(
+        field_learning.nerf_loss(settings),
+        lambda key: Nerf(config, rngs=nnx.Rngs(key)),
+        make_optimizer(OptimConfig(learning_rate=5e-4)),
+        Block(picked, scene),
+        pieces,
+    )
+    _, compile_s = first_call(run)
+    ours, reference, error = cpu_ms([run], 1)[0], None, None
+    # Before anything else of this process needs memory.
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    python = torch_python()
+    about = f"no torch: {TORCH_PYTHON} names no Python that has it"
+    if python is not None:
+        with Torch(python, state, scene, picked[0]) as torch:
+            loss = torch.ask(check=torch_rays)["loss"]
+            reference = np.inf
+            for _ in range(turns):
+                seconds = torch.ask(steps=num_rays // torch_rays, rays=torch_rays)
+                reference = min(reference, 1e3 * sum(seconds["seconds"]))
+                ours = min(ours, cpu_ms([run], 1)[0])
+        error = abs(loss_and_norms(state, scene, picked[0, :torch_rays])[0] / loss - 1)
+        about = f"torch {1e3 * num_rays / reference:.1f} rays/s"
+    floor = machine().floor_ms(num_rays * official_flops(config, settings))
+    return line(
+        f"official training, 64 + 64 samples, W = {config.width}, {num_rays} rays",
+        ours,
+        reference=reference,
+        error=error,
+        compile_s=compile_s,
+        note=f"bar: 0.8x; ours {1e3 * num_rays / ours:.1f} rays/s, {about}; peak "
+        f"{peak:.0f} MB (bar: 1500); products {machine().flops / 1e9:.0f} GFLOP/s; "
+        + floor_note(ours, floor),
+    )
+
+
+# ------------------------------------------------------------------- the fast fields
+
+
+def grid_flops_and_bytes(
+    config: GridConfig, settings: GridSettings
+) -> tuple[float, float]:
+    """Of a ray's training step: products, and the cache lines of table reads."""
+    model = nnx.eval_shape(lambda: GridFields(config, rngs=nnx.Rngs(0)))
+
+    def products(*nets: Any) -> int:
+        return sum(layer.kernel.size for net in nets for layer in net.layers)
+
+    final = products(model.geometry, model.color, model.moving, model.actor)
+    proposal = products(model.proposal) * settings.num_proposal
+    reads = settings.num_proposal * config.proposal.levels
+    reads += settings.num_final * (config.static.levels + config.moving.levels)
+    return 6.0 * (final * settings.num_final + proposal), 3.0 * 8 * reads * LINE_BYTES
+
+
+def grid_row(
+    name: str,
+    config: GridConfig,
+    settings: GridSettings,
+    num_rays: int,
+    steps: int = 10,
+    turns: int = 3,
+) -> dict[str, Any]:
+    """A training step of the fast fields."""
+    scene = make_scene()
+    run = trainer(
+        field_learning.grid_loss(settings, field_learning.scene_box(scene)),
+        lambda key: GridFields(config, rngs=nnx.Rngs(key)),
+        make_optimizer(
+            OptimConfig(learning_rate=2e-3, groups=(Group("table", 5.0, 1e-15),))
+        ),
+        Block(rays_in(scene, steps, num_rays), scene),
+    )
+    _, compile_s = first_call(run)
+    ours = cpu_ms([run], turns)[0] / steps
+    flops, moved = grid_flops_and_bytes(config, settings)
+    floor = machine().floor_ms(num_rays * flops, num_rays * moved)
+    return line(
+        name,
+        ours,
+        compile_s=max(compile_s - 1e-3 * ours * steps, 0.0),
+        note=f"{1e3 * num_rays / ours:.0f} rays/s (bar: 3000; compile: 20 s); "
+        + floor_note(ours, floor),
+    )
+
+
+# ---------------------------------------------------------------------- operations
+
+
+def encode_rows(
+    name: str, grid: HashGrid, num_points: int, turns: int = 5
+) -> Iterator[dict[str, Any]]:
+    """Features of points from a table, and the gradient of the table."""
+    rng = np.random.default_rng(0)
+    points = rng.random((num_points, 3), np.float32)
+    table = rng.normal(size=grid.table_shape).astype(np.float32)
+    slope = rng.normal(size=(num_points, grid.dim)).astype(np.float32)
+    on_device = jax.device_put((points, table, slope))
+
+    @jax.jit
+    def pull(points: Any, table: Any, slope: Any) -> Any:
+        return jax.vjp(lambda t: hash_encode(points, t, grid), table)[1](slope)[0]
+
+    paths = (
+        (
+            "features",
+            1,
+            lambda: hash_encode(on_device[0], on_device[1], grid),
+            lambda: field_references.hash_encode(points, table, grid),
+        ),
+        (
+            "gradient",
+            2,
+            lambda: pull(*on_device),
+            lambda: field_references.hash_slope(points, slope, grid),
+        ),
+    )
+    for what, passes, call, plain in paths:
+        out, compile_s = first_call(call)
+        ours, simple = cpu_ms([lambda c=call: jax.block_until_ready(c()), plain], turns)
+        moved = passes * 8.0 * num_points * grid.levels * LINE_BYTES
+        yield line(
+            f"hash grid {name}, {grid.levels} levels, {num_points} points, {what}",
+            ours,
+            simple=simple,
+            error=largest_error(out, plain()),
+            compile_s=compile_s,
+            note=floor_note(ours, machine().floor_ms(0.0, moved)),
+        )
+
+
+def operation_row(
+    name: str, call: Callable[[], Any], plain: Callable[[], Any], moved: int, turns: int
+) -> dict[str, Any]:
+    """An operation that reads and writes `moved` bytes at least."""
+    out, compile_s = first_call(call)
+    ours, simple = cpu_ms([lambda: jax.block_until_ready(call()), plain], turns)
+    return line(
+        name,
+        ours,
+        simple=simple,
+        error=largest_error(out, plain()),
+        compile_s=compile_s,
+        note=floor_note(ours, machine().floor_ms(0.0, moved)),
+    )
+
+
+def sampling_row(num_rays: int = 1024, num: int = 64, turns: int = 9) -> dict[str, Any]:
+    """Importance samples by the weights of a coarse pass."""
+    rng = np.random.default_rng(0)
+    bins = np.sort(rng.random((num_rays, num - 1), np.float32), axis=1)
+    weights, u = (rng.random((num_rays, n), np.float32) for n in (num - 2, num))
+    on_device = jax.device_put((bins, weights**4, u))
+    return operation_row(
+        f"importance samples, {num_rays} rays, {num} of {num} bins",
+        lambda: sampling.sample_pdf(*on_device),
+        lambda: field_references.sample_pdf(bins, weights**4, u),
+        bins.nbytes + weights.nbytes + 2 * u.nbytes,
+        turns,
+    )
+
+
+def composite_row(
+    num_rays: int = 1024, num: int = 128, turns: int = 9
+) -> dict[str, Any]:
+    """Colour, masks and depth of three streams."""
+    rng = np.random.default_rng(0)
+    t = np.sort(rng.uniform(0.1, 6.0, (num_rays, num)).astype(np.float32), axis=1)
+    density = rng.exponential(size=(3, num_rays, num)).astype(np.float32)
+    rgb = rng.random((3, num_rays, num, 3), np.float32)
+    delta = np.asarray(render.deltas(t))
+    on_device = jax.device_put((density, delta, rgb, t))
+
+    @jax.jit
+    def ours(density: Any, delta: Any, rgb: Any, t: Any) -> Any:
+        mixed = render.stream_weights(density, delta, last="official")
+        seen = render.composite_streams(mixed, rgb, t)
+        return jnp.concatenate([seen.rgb, seen.masks.T, seen.depth[:, None]], axis=1)
+
+    return operation_row(
+        f"compositing, {num_rays} rays, 3 streams, {num} samples",
+        lambda: ours(*on_device),
+        lambda: field_references.composite(density, delta, rgb, t),
+        density.nbytes + delta.nbytes + rgb.nbytes + t.nbytes,
+        turns,
+    )
+
+
+if __name__ == "__main__":
+    main()
