@@ -10,6 +10,8 @@ would take at the rate of a matrix product of NumPy's, and table reads at that o
 (a cache line a read; backward twice as many), measured in the same process.
 """
 
+import contextlib
+import dataclasses
 import functools
 import importlib.util
 import json
@@ -27,11 +29,16 @@ import field_references
 import jax
 import jax.numpy as jnp
 import numpy as np
+from egojax.methods.fields import Fields
 from flax import nnx
 
-from egojax.methods import field_learning, field_scene, nerf_rendering
+from egojax.methods import (
+    field_frames,
+    field_learning,
+    field_scene,
+    nerf_rendering,
+)
 from egojax.methods.field_scene import FieldScene
-from egojax.methods.grid_rendering import GridSettings
 from egojax.methods.nerf_rendering import RenderSettings
 from egojax.models import convert
 from egojax.models.grid_fields import GridConfig, GridFields
@@ -39,20 +46,15 @@ from egojax.models.nerf import Nerf, NerfConfig
 from egojax.ops import field_losses, render, sampling
 from egojax.ops.hash_grid import HashGrid, hash_encode
 from egojax.task import Block
+from egojax.tasks import field_config
 from egojax.train.mesh import make_mesh
-from egojax.train.optim import Group, OptimConfig, make_optimizer
+from egojax.train.optim import OptimConfig, make_optimizer
 from egojax.train.step import make_plan, make_train_step, start
 from egojax.types import Camera
 
 TORCH_PROGRAM = pathlib.Path(__file__).parent / "neuraldiff_torch.py"
 TORCH_PYTHON = "EGOJAX_TORCH_PYTHON"
-SMALL_GRIDS = GridConfig(
-    static=HashGrid(8, 16, 256, 14),
-    moving=HashGrid(6, 8, 96, 13),
-    proposal=HashGrid(4, 8, 64, 12),
-    time_basis=13,
-)
-SMALL_SETTINGS = GridSettings(num_proposal=48, num_final=32)
+CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
 LINE_BYTES = 64
 NAMES = ("ray_origins", "ray_dirs", "camera_dirs", "near", "far", "slots", "looks")
 
@@ -82,10 +84,11 @@ def main() -> None:
 def one_core_rows() -> Iterator[dict[str, Any]]:
     # First, since the peak of a process's memory never falls again.
     yield official_row()
-    yield grid_row("default training, 512 rays", SMALL_GRIDS, SMALL_SETTINGS, 512)
-    name = "default training, tables of 2^19, 4096 rays"
-    yield grid_row(name, GridConfig(), GridSettings(), 4096, steps=2)
-    yield from encode_rows("2^14", SMALL_GRIDS.static, 1 << 14)
+    default, spec = bench_config(), spec_size_config()
+    yield grid_row("default training", default)
+    yield grid_row("default training, tables of 2^19", spec, steps=2)
+    yield frame_row("a frame of default fields", default)
+    yield from encode_rows("2^14", HashGrid(8, 16, 256, 14), 1 << 14)
     yield from encode_rows("2^19", GridConfig().static, 1 << 14)
     yield sampling_row()
     yield composite_row()
@@ -274,7 +277,8 @@ class Torch:
 
     def ask(self, **request: Any) -> dict[str, Any]:
         assert self._child.stdin is not None and self._child.stdout is not None
-        print(json.dumps(request), file=self._child.stdin, flush=True)
+        with contextlib.suppress(BrokenPipeError):  # It has no answer then either.
+            print(json.dumps(request), file=self._child.stdin, flush=True)
         answer = self._child.stdout.readline()
         if not answer:
             raise RuntimeError(f"{TORCH_PROGRAM.name} ended: {self._child.wait()}")
@@ -367,49 +371,109 @@ def official_row(
 # ------------------------------------------------------------------- the fast fields
 
 
-def grid_flops_and_bytes(
-    config: GridConfig, settings: GridSettings
-) -> tuple[float, float]:
+def bench_config() -> Any:
+    """The config of quality per time: `configs/decomposition.py:bench`."""
+    sys.path.insert(0, str(CONFIGS))
+    return importlib.import_module("decomposition").get_config("bench")
+
+
+def spec_size_config() -> Any:
+    """The same with larger tables, more intervals and more rays a step."""
+    config = bench_config()
+    large = GridConfig()
+    for name in ("static", "moving", "proposal"):
+        config.grid[name] = dataclasses.asdict(getattr(large, name))
+        del config.grid[name]["features"]
+    config.grid.num_proposal, config.grid.num_final = 64, 48
+    config.train.batch_size = 4096
+    return config
+
+
+def fields_of(config: Any, scene: FieldScene) -> tuple[Fields, GridConfig]:
+    """The fields of a config, and the sizes of their networks."""
+    found = field_config.make_fields(config, field_config.about_fields(config, scene))
+    model: Any = nnx.eval_shape(lambda: found.init(jax.random.key(0)))
+    return found, model.config
+
+
+def grid_flops_and_bytes(config: Any, sizes: GridConfig) -> tuple[float, float]:
     """Of a ray's training step: products, and the cache lines of table reads."""
-    model = nnx.eval_shape(lambda: GridFields(config, rngs=nnx.Rngs(0)))
+    model = nnx.eval_shape(lambda: GridFields(sizes, rngs=nnx.Rngs(0)))
 
     def products(*nets: Any) -> int:
         return sum(layer.kernel.size for net in nets for layer in net.layers)
 
-    final = products(model.geometry, model.color, model.moving, model.actor)
-    proposal = products(model.proposal) * settings.num_proposal
-    reads = settings.num_proposal * config.proposal.levels
-    reads += settings.num_final * (config.static.levels + config.moving.levels)
-    return 6.0 * (final * settings.num_final + proposal), 3.0 * 8 * reads * LINE_BYTES
+    final, proposal = config.grid.num_final, config.grid.num_proposal
+    rendered = products(model.geometry, model.color, model.moving, model.actor)
+    flops = 6.0 * (rendered * final + products(model.proposal) * proposal)
+    reads = proposal * sizes.proposal.levels
+    reads += final * (sizes.static.levels + sizes.moving.levels)
+    return flops, 3.0 * 8 * reads * LINE_BYTES
 
 
-def grid_row(
-    name: str,
-    config: GridConfig,
-    settings: GridSettings,
-    num_rays: int,
-    steps: int = 10,
-    turns: int = 3,
-) -> dict[str, Any]:
+def grid_row(name: str, config: Any, steps: int = 10, turns: int = 3) -> dict[str, Any]:
     """A training step of the fast fields."""
-    scene = make_scene()
+    scene, num_rays = make_scene(), config.train.batch_size
+    found, sizes = fields_of(config, scene)
     run = trainer(
-        field_learning.grid_loss(settings, field_learning.scene_box(scene)),
-        lambda key: GridFields(config, rngs=nnx.Rngs(key)),
-        make_optimizer(
-            OptimConfig(learning_rate=2e-3, groups=(Group("table", 5.0, 1e-15),))
-        ),
+        found.loss,
+        found.init,
+        make_optimizer(field_config.optimizer(config, config.train.steps)),
         Block(rays_in(scene, steps, num_rays), scene),
     )
     _, compile_s = first_call(run)
     ours = cpu_ms([run], turns)[0] / steps
-    flops, moved = grid_flops_and_bytes(config, settings)
+    flops, moved = grid_flops_and_bytes(config, sizes)
     floor = machine().floor_ms(num_rays * flops, num_rays * moved)
     return line(
-        name,
+        f"{name}, {num_rays} rays",
         ours,
         compile_s=max(compile_s - 1e-3 * ours * steps, 0.0),
         note=f"{1e3 * num_rays / ours:.0f} rays/s (bar: 3000; compile: 20 s); "
+        + floor_note(ours, floor),
+    )
+
+
+class Peak:
+    """The most memory that this process holds, above what it holds now."""
+
+    def __init__(self) -> None:
+        pathlib.Path("/proc/self/clear_refs").write_text("5")  # Forget former peaks.
+        self._before = self._read("VmRSS")
+
+    def megabytes(self) -> float:
+        return self._read("VmHWM") - self._before
+
+    def _read(self, field: str) -> float:
+        status = pathlib.Path("/proc/self/status").read_text()
+        return int(status.split(f"{field}:")[1].split()[0]) / 1024
+
+
+def frame_row(
+    name: str,
+    config: Any,
+    size_hw: tuple[int, int] = (128, 228),
+    turns: int = 3,
+) -> dict[str, Any]:
+    """A frame with all layers: colour, streams, masks, depths, uncertainty."""
+    scene = make_scene(1, size_hw)
+    found, sizes = fields_of(config, scene)
+    model = found.init(jax.random.key(0))
+    draw = field_frames.make_renderer(found, model, size_hw, chunk=config.render.chunk)
+    _, compile_s = first_call(lambda: draw(scene, 0).rgb)
+    peak = Peak()
+    ours = cpu_ms([lambda: draw(scene, 0)], turns)[0]
+    pixels = size_hw[0] * size_hw[1]
+    flops, moved = grid_flops_and_bytes(config, sizes)
+    # Of a training step, what is forward.
+    floor = machine().floor_ms(pixels * flops / 3, pixels * moved / 3)
+    whole = 4e-6 * pixels * config.grid.num_final * sizes.width
+    return line(
+        f"{name}, {size_hw[1]}x{size_hw[0]}, all layers",
+        ours,
+        compile_s=max(compile_s - 1e-3 * ours, 0.0),
+        note=f"{1e3 * pixels / ours:.0f} rays/s; peak {peak.megabytes():.0f} MB more "
+        f"(one layer's tensor for the whole frame: {whole:.0f} MB); "
         + floor_note(ours, floor),
     )
 

@@ -2,23 +2,15 @@
 
 import importlib.util
 import pathlib
+import re
 
 import pytest
 
-from egojax.methods.grid_rendering import GridSettings
-from egojax.models.grid_fields import GridConfig
 from egojax.models.nerf import NerfConfig
 from egojax.ops.hash_grid import HashGrid
 
 EXPERIMENTS = pathlib.Path(__file__).resolve().parents[2] / "experiments"
-TINY = GridConfig(
-    static=HashGrid(3, 4, 64, 10),
-    moving=HashGrid(2, 4, 16, 8),
-    proposal=HashGrid(2, 4, 16, 8),
-    width=16,
-    num_slots=64,
-    time_basis=5,
-)
+GRIDS = [HashGrid(3, 4, 64, 10), HashGrid(2, 4, 8, 12)]
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +25,18 @@ def bench():
     return module
 
 
-@pytest.mark.parametrize("grid", [TINY.static, HashGrid(2, 4, 8, 12)])
+@pytest.fixture
+def tiny(bench):
+    """The config of the bench with small tables, few intervals and few rays."""
+    config = bench.bench_config()
+    for name in ("static", "moving", "proposal"):
+        config.grid[name].update(levels=2, coarsest=4, finest=16, log2_rows=8)
+    config.grid.num_proposal, config.grid.num_final = 6, 4
+    config.train.batch_size = 32
+    return config
+
+
+@pytest.mark.parametrize("grid", GRIDS)
 def test_features_and_gradients_of_grids_agree_with_numpy(bench, grid):
     lines = list(bench.encode_rows("tiny", grid, 300, turns=1))
     assert [line["error"] < 1e-5 for line in lines] == [True, True]
@@ -45,11 +48,27 @@ def test_importance_samples_and_compositing_agree_with_numpy(bench):
     assert bench.composite_row(20, 16, turns=1)["error"] < 1e-5
 
 
-def test_a_step_of_the_fast_fields_has_a_rate_and_a_floor(bench):
-    settings = GridSettings(num_proposal=6, num_final=4)
-    line = bench.grid_row("tiny", TINY, settings, 32, steps=2, turns=1)
+def test_a_step_of_the_fast_fields_has_a_rate_and_a_floor(bench, tiny):
+    line = bench.grid_row("tiny", tiny, steps=2, turns=1)
     assert line["ours_ms"] > 0 and line["compile_s"] > 0
     assert "rays/s" in line["note"] and "the floor" in line["note"]
+
+
+def test_tables_of_spec_size_have_their_rows(bench):
+    scene = bench.make_scene()
+    _, sizes = bench.fields_of(bench.spec_size_config(), scene)
+    assert (sizes.static.levels, sizes.static.log2_rows) == (12, 19)
+    assert sizes.static == bench.GridConfig().static
+
+
+def test_a_frame_needs_less_memory_than_its_samples(bench, tiny):
+    """A quarter of what one hidden layer would take for all samples of the frame."""
+    tiny.grid.num_final = 64
+    line = bench.frame_row("tiny", tiny, (160, 240), turns=1)
+    found, whole = map(float, re.findall(r"(\d+) MB", line["note"]))
+    assert line["ours_ms"] > 0
+    assert whole == pytest.approx(4e-6 * 160 * 240 * 64 * 64, abs=1)
+    assert found < 0.25 * whole
 
 
 def test_the_published_step_costs_what_its_authors_count(bench):
