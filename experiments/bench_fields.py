@@ -7,7 +7,7 @@ with ours in the same run: by EGOJAX_TORCH_PYTHON, a Python that has torch (extr
 
 Times are of the processor, the least of several turns. A floor is what the arithmetic
 would take at the rate of a matrix product of NumPy's, and table reads at that of a copy
-(a cache line a read; backward twice as many), measured in the same process.
+(32 bytes a read; backward twice as many), measured in the same process.
 """
 
 import contextlib
@@ -55,7 +55,7 @@ from egojax.types import Camera
 TORCH_PROGRAM = pathlib.Path(__file__).parent / "neuraldiff_torch.py"
 TORCH_PYTHON = "EGOJAX_TORCH_PYTHON"
 CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
-LINE_BYTES = 64
+SECTOR_BYTES = 32
 NAMES = ("ray_origins", "ray_dirs", "camera_dirs", "near", "far", "slots", "looks")
 
 
@@ -200,17 +200,18 @@ def rays_in(scene: FieldScene, steps: int, count: int) -> np.ndarray:
 
 def random_state(config: NerfConfig) -> dict[str, np.ndarray]:
     """Weights of the network, under the names of a published checkpoint."""
-    model = Nerf(config, rngs=nnx.Rngs(0))
+    flat = by_path(nnx.state(Nerf(config, rngs=nnx.Rngs(0)), nnx.Param))
     state = {}
     for theirs, ours in convert.nerf_layers(config):
-        node: Any = model
-        for name in ours.split("."):
-            node = node[int(name)] if name.isdigit() else getattr(node, name)
-        state[f"{theirs}.weight"] = np.asarray(node.kernel[...]).T
-        state[f"{theirs}.bias"] = np.asarray(node.bias[...])
-    for theirs, ours in convert.nerf_tables(config):
-        state[theirs] = np.asarray(getattr(model, ours)[...])
-    return state
+        state[f"{theirs}.weight"] = flat[f"{ours}.kernel"].T
+        state[f"{theirs}.bias"] = flat[f"{ours}.bias"]
+    return state | {theirs: flat[ours] for theirs, ours in convert.nerf_tables(config)}
+
+
+def by_path(tree: Any) -> dict[str, np.ndarray]:
+    """Weights, or their gradients, by our paths."""
+    flat = nnx.to_flat_state(tree)
+    return {".".join(map(str, path)): np.asarray(leaf[...]) for path, leaf in flat}
 
 
 def plain_loss(model: Nerf, scene: FieldScene, picked: Any) -> jax.Array:
@@ -237,13 +238,13 @@ def loss_and_norms(
         )(params)
 
     loss, grads = compute(params)
-    flat = {".".join(map(str, k)): v[...] for k, v in nnx.to_flat_state(grads)}
+    flat = by_path(grads)
     norms = {}
     for theirs, ours in convert.nerf_layers(model.config):
-        norms[f"{theirs}.weight"] = float(jnp.linalg.norm(flat[f"{ours}.kernel"]))
-        norms[f"{theirs}.bias"] = float(jnp.linalg.norm(flat[f"{ours}.bias"]))
+        norms[f"{theirs}.weight"] = float(np.linalg.norm(flat[f"{ours}.kernel"]))
+        norms[f"{theirs}.bias"] = float(np.linalg.norm(flat[f"{ours}.bias"]))
     for theirs, ours in convert.nerf_tables(model.config):
-        norms[theirs] = float(jnp.linalg.norm(flat[ours]))
+        norms[theirs] = float(np.linalg.norm(flat[ours]))
     return float(loss), norms
 
 
@@ -397,7 +398,7 @@ def fields_of(config: Any, scene: FieldScene) -> tuple[Fields, GridConfig]:
 
 
 def grid_flops_and_bytes(config: Any, sizes: GridConfig) -> tuple[float, float]:
-    """Of a ray's training step: products, and the cache lines of table reads."""
+    """Of a ray's training step: products, and the sectors of table reads."""
     model = nnx.eval_shape(lambda: GridFields(sizes, rngs=nnx.Rngs(0)))
 
     def products(*nets: Any) -> int:
@@ -408,7 +409,7 @@ def grid_flops_and_bytes(config: Any, sizes: GridConfig) -> tuple[float, float]:
     flops = 6.0 * (rendered * final + products(model.proposal) * proposal)
     reads = proposal * sizes.proposal.levels
     reads += final * (sizes.static.levels + sizes.moving.levels)
-    return flops, 3.0 * 8 * reads * LINE_BYTES
+    return flops, 3.0 * 8 * reads * SECTOR_BYTES
 
 
 def grid_row(name: str, config: Any, steps: int = 10, turns: int = 3) -> dict[str, Any]:
@@ -512,7 +513,7 @@ def encode_rows(
     for what, passes, call, plain in paths:
         out, compile_s = first_call(call)
         ours, simple = cpu_ms([lambda c=call: jax.block_until_ready(c()), plain], turns)
-        moved = passes * 8.0 * num_points * grid.levels * LINE_BYTES
+        moved = passes * 8.0 * num_points * grid.levels * SECTOR_BYTES
         yield line(
             f"hash grid {name}, {grid.levels} levels, {num_points} points, {what}",
             ours,
