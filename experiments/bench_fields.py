@@ -29,7 +29,6 @@ import field_references
 import jax
 import jax.numpy as jnp
 import numpy as np
-from egojax.methods.fields import Fields
 from flax import nnx
 
 from egojax.methods import (
@@ -39,6 +38,7 @@ from egojax.methods import (
     nerf_rendering,
 )
 from egojax.methods.field_scene import FieldScene
+from egojax.methods.fields import Fields
 from egojax.methods.nerf_rendering import RenderSettings
 from egojax.models import convert
 from egojax.models.grid_fields import GridConfig, GridFields
