@@ -71,18 +71,22 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         static=dict(levels=8, coarsest=16, finest=256, log2_rows=15),
         moving=dict(levels=6, coarsest=8, finest=96, log2_rows=14),
         proposal=dict(levels=4, coarsest=8, finest=64, log2_rows=12),
-        actor=dict(levels=4, coarsest=4, finest=32, log2_rows=14),  # Cells of time,
-        actor_cells=32,  # and of directions, along each side of the finest level.
+        actor_levels=4,  # Of the actor's grid, of directions and time.
+        actor_cells=32,  # Of directions, along each side of the finest level,
+        actor_frames=2.0,  # and how many frames a cell of time is long there.
+        actor_log2_rows=14,
         width=64,
         direction_bands=2,
         actor_bands=6,
         appearance_dim=8,
         time_dim=16,
-        time_basis=21,
-        changing_bias=-1.0,  # Of fresh densities of all but the static stream.
+        time_basis=0,  # Functions of time; 0 = as many as tell neighbours from far.
+        density_bias=-1.0,  # Of fresh densities of the static stream,
+        changing_bias=-4.0,  # and of the others.
         num_proposal=48,  # Intervals of a ray: of the proposal,
         num_final=32,  # and those that are rendered.
         floor=0.3,  # Share of intervals that go anywhere.
+        calm=0.25,  # Share of the far end below which the world learns less.
         bend=0.05,  # Share of the far end up to which positions are linear.
     )
     config.nerf = dict(  # Of all other kinds, with the published names.
@@ -113,6 +117,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         weights=placeholder(str),  # Fields that exist: fields.npz or a published .ckpt.
         steps=6000,
         batch_size=512,  # Rays, over all devices.
+        pieces=1,  # In which the gradient of a batch is found: for less memory.
         epochs=0,  # Where > 0, instead of steps: so often every ray, as published.
         learning_rate=0.002,
         grid_rate=5.0,  # Times the learning rate, of tables.

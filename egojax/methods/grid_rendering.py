@@ -42,6 +42,7 @@ class GridSettings:
     num_proposal: int = 64  # Intervals of the proposal,
     num_final: int = 48  # and those that are rendered.
     floor: float = 0.3  # Share of samples that go anywhere.
+    calm: float = 0.25  # Share of the far end below which the world learns less.
     bend: float = 0.05  # Share of the far end up to which positions are linear.
     beta: float = 1.0  # Share of the uncertainty that streams say,
     beta_min: float = 0.03  # and what is added to it.
@@ -91,6 +92,7 @@ def render_training(
     s_proposal, proposal = _propose(model, rays, box, settings, draws.proposal)
     s_edges = _final_edges(s_proposal, proposal, settings, draws.edges)
     samples, t_edges, t = _look(model, rays, box, settings, s_edges, draws.final)
+    samples = _less_near(samples, t / (settings.calm * rays.far)[:, None])
     changing_density = samples.density[1:]
     if settings.far_wall:
         density, rgb = render.far_wall(samples.density, samples.rgb, draws.wall)
@@ -204,6 +206,26 @@ def _look(
         rays.looks,
     )
     return samples, _distance(rays, s_edges, settings), t
+
+
+def _less_near(samples: Samples, t: Array) -> Samples:
+    """The same, but what lives in the world learns less from where t < 1.
+
+    Near a camera a place is seen by more rays of one frame, and by fewer frames: there
+    the fields would grow what floats before single cameras. The actor is near.
+
+    Source: Philip and Deschaintre 2023 (Floaters No More), Eq. 5.
+    """
+    share = jnp.square(jnp.clip(t, 0.0, 1.0))
+
+    def calmed(x: Array, share: Array) -> Array:
+        still = lax.stop_gradient(x)
+        return x.at[:2].set(still[:2] + share * (x[:2] - still[:2]))
+
+    return samples._replace(
+        density=calmed(samples.density, share[None]),
+        rgb=calmed(samples.rgb, share[None, ..., None]),
+    )
 
 
 def _composite(

@@ -23,7 +23,7 @@ GEOMETRY = 15  # Numbers that the density network hands to the colour network.
 
 STATIC, MOVING = HashGrid(12, 16, 1024, 19), HashGrid(8, 16, 256, 18)
 PROPOSAL = HashGrid(5, 16, 256, 17)
-ACTOR = HashGrid(4, 64, 512, 18)  # Its cells are of time.
+ACTOR = HashGrid(4, 64, 512, 18)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,8 +33,9 @@ class GridConfig:
     static: HashGrid = STATIC
     moving: HashGrid = MOVING
     proposal: HashGrid = PROPOSAL
-    actor: HashGrid = ACTOR  # Of directions and time, once a ray.
-    actor_cells: int = 32  # Of directions, along each side of the finest level.
+    actor: HashGrid = ACTOR  # Of directions and time, once a ray; at the finest level
+    actor_cells: int = 32  # so many cells are along each side of all directions,
+    actor_times: int = 500  # and so many along time.
     width: int = 64
     proposal_width: int = 16
     direction_bands: int = 2
@@ -43,7 +44,8 @@ class GridConfig:
     appearance_dim: int = 8
     time_dim: int = 16
     time_basis: int = 21
-    changing_bias: float = DENSITY_BIAS  # Of the density of the other streams.
+    density_bias: float = DENSITY_BIAS  # Of fresh densities,
+    changing_bias: float = DENSITY_BIAS  # and of those of what changes.
     dtype: str = "float32"  # Of products.
 
 
@@ -116,9 +118,10 @@ class GridFields(nnx.Module):
         their neighbours have.
         """
         config = self.config
-        aside = min(1.0, config.actor_cells / config.actor.finest)
-        when = slots / max(config.num_slots - 1, 1)
-        at = [0.5 + 0.5 * aside * camera_dirs[..., :2], when[..., None]]
+        cells = config.actor_cells / config.actor.finest
+        times = config.actor_times / config.actor.finest
+        when = times / max(config.num_slots - 1, 1) * slots.astype(jnp.float32)
+        at = [cells * (0.5 + 0.5 * camera_dirs[..., :2]), when[..., None]]
         return hash_encode(
             jnp.concatenate(at, axis=-1), self.actor_table[...], config.actor
         )
@@ -161,7 +164,7 @@ class GridFields(nnx.Module):
         # What is there at a time: features by position, each by the time's own factor.
         moving = moving * (1.0 + self.gate(code))[..., None, :]
         changing = [self.moving(moving, code), self.actor(actor, per_ray)]
-        static = density_of(geometry[..., 0])
+        static = density_of(geometry[..., 0], config.density_bias)
         density = [density_of(x[..., 0], config.changing_bias) for x in changing]
         return Samples(
             density=jnp.stack([static, *density]),

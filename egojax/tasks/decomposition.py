@@ -128,6 +128,7 @@ def _train(
             log_every=train.log_every,
             checkpoint_every=train.checkpoint_every,
             keep=2,
+            pieces=train.pieces,
         ),
         where,
         progress=progress,

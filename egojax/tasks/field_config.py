@@ -4,6 +4,7 @@ See `configs/decomposition.py` for what the fields mean.
 """
 
 import dataclasses
+import math
 import pathlib
 from collections.abc import Mapping
 from typing import Any, get_args
@@ -28,7 +29,8 @@ from egojax.tasks import clips, settings
 from egojax.train.optim import Group, OptimConfig
 from egojax.types import Clip
 
-TABLES = ("static", "moving", "proposal", "actor")
+ACTOR_SPAN = 8  # How much finer the finest level of the actor's grid is.
+TABLES = ("static", "moving", "proposal")
 CHOICES = {
     "data.name": clips.READERS,
     "world.faults": PRESETS,
@@ -55,7 +57,11 @@ LEAST = {
         for table in TABLES
         for name, least in dict(levels=1, coarsest=1, finest=1, log2_rows=4).items()
     },
-    **{f"grid.{name}": 1 for name in ("width", "time_dim", "time_basis")},
+    **{f"grid.{name}": 1 for name in ("width", "time_dim", "actor_levels")},
+    **{f"grid.{name}": 2 for name in ("actor_cells", "actor_log2_rows")},
+    "grid.actor_frames": 0.5,
+    "grid.time_basis": 0,
+    "grid.calm": 1e-6,
     **{f"grid.{name}": 0 for name in ("direction_bands", "actor_bands")},
     **{f"grid.{name}": 1 for name in ("num_proposal", "num_final")},
     "grid.floor": 0,
@@ -66,7 +72,7 @@ LEAST = {
     "nerf.noise_std": 0,
     **{f"loss.{name}": 0 for name in ("beta_min", "density", "distortion")},
     **{f"train.{name}": 1 for name in ("steps", "batch_size", "block", "log_every")},
-    "train.checkpoint_every": 1,
+    **{f"train.{name}": 1 for name in ("checkpoint_every", "pieces")},
     **{f"train.{name}": 0 for name in ("epochs", "final_share")},
     **{f"train.{name}": 1e-12 for name in ("learning_rate", "grid_rate")},
     "render.max_frames": 0,
@@ -140,29 +146,49 @@ def about_fields(config: Any, scene: FieldScene) -> dict[str, Any]:
     box = field_learning.scene_box(scene)
     return {
         "kind": "grid",
-        "sizes": dataclasses.asdict(_grid_sizes(config.grid, num_slots)),
+        "sizes": dataclasses.asdict(
+            _grid_sizes(config.grid, num_slots, len(scene.slots))
+        ),
         "box": {k: np.asarray(v).tolist() for k, v in vars(box).items()},
     }
 
 
-def _grid_sizes(fields_of: Any, num_slots: int) -> GridConfig:
-    static, moving, proposal, actor = (
+def _grid_sizes(fields_of: Any, num_slots: int, num_frames: int) -> GridConfig:
+    static, moving, proposal = (
         HashGrid(**fields_of[name].to_dict()) for name in TABLES
     )
+    times = max(2, round(num_frames / fields_of.actor_frames))
+    finest = max(times, fields_of.actor_cells)
     return GridConfig(
         static,
         moving,
         proposal,
-        actor,
+        actor=HashGrid(
+            fields_of.actor_levels,
+            max(2, finest // ACTOR_SPAN),
+            finest,
+            fields_of.actor_log2_rows,
+        ),
+        actor_times=times,
         num_slots=num_slots,
+        time_basis=fields_of.time_basis or _basis(num_frames),
         **{
             name: fields_of[name]
             for name in (
                 *("width", "direction_bands", "actor_bands", "appearance_dim"),
-                *("time_dim", "time_basis", "changing_bias", "actor_cells"),
+                *("time_dim", "density_bias", "changing_bias", "actor_cells"),
             )
         },
     )
+
+
+def _basis(num_frames: int) -> int:
+    """Functions of time, the fastest of which takes some four frames for a turn.
+
+    Faster ones tell frames apart that were seen, and say nothing of those between.
+    """
+    bands = max(0, math.floor(math.log2(max(1.0, math.pi * num_frames / 4))))
+    return 1 + 2 * (bands + 1)
 
 
 def _nerf_sizes(config: Any) -> NerfConfig:
@@ -222,8 +248,8 @@ def make_fields(config: Any, about: Mapping[str, Any]) -> Fields:
 
 
 def _grid_config(sizes: Mapping[str, Any]) -> GridConfig:
-    tables: dict[str, Any] = {name: HashGrid(**sizes[name]) for name in TABLES}
-    return GridConfig(**(dict(sizes) | tables))
+    grids = {name: HashGrid(**sizes[name]) for name in (*TABLES, "actor")}
+    return GridConfig(**(dict(sizes) | grids))
 
 
 def _grid_settings(config: Any) -> GridSettings:
@@ -232,6 +258,7 @@ def _grid_settings(config: Any) -> GridSettings:
         num_proposal=grid.num_proposal,
         num_final=grid.num_final,
         floor=grid.floor,
+        calm=grid.calm,
         bend=grid.bend,
         beta=config.loss.beta,
         beta_min=config.loss.beta_min,

@@ -36,7 +36,7 @@ def check(
             problems.append(f"config.{name}={value}: there are {', '.join(allowed)}")
     for name, low in least.items():
         value = _field(config, name)
-        if value is not None and not value >= low:
+        if value is not None and value < low:
             problems.append(f"config.{name}={value}: below {low:g}")
     for name, high in most.items():
         value = _field(config, name)

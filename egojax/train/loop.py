@@ -69,6 +69,7 @@ class FitConfig:
     log_every: int = 10
     checkpoint_every: int = 100
     keep: int = 3  # Checkpoints.
+    pieces: int = 1  # In which the gradient of a batch is found: for less memory.
 
 
 class Interrupted(KeyboardInterrupt):
@@ -126,7 +127,8 @@ def fit(
         state = run.restore()
         if state is None:
             state = start(init, init_key, tx, plan)
-        step_fn, is_stopped = make_train_step(loss, plan, tx, mesh), StopVote(mesh)
+        step_fn = make_train_step(loss, plan, tx, mesh, pieces=config.pieces)
+        is_stopped = StopVote(mesh)
         with TrainLog(folder, run.done, writes=is_first()) as log:
             source = batches(run.done)
             while run.done < config.steps:
