@@ -111,16 +111,16 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         beta_min=0.03,
         far_wall=True,  # In training rays end at a wall of random colour.
         density=0.01,  # Weight of the density of what is not static.
-        distortion=0.0,  # kind=grid: of how widely a ray's weight is spread.
+        distortion=0.1,  # kind=grid: of how widely a ray's weight is spread.
     )
     config.train = dict(
         weights=placeholder(str),  # Fields that exist: fields.npz or a published .ckpt.
-        steps=6000,
+        steps=2000,
         batch_size=512,  # Rays, over all devices.
         pieces=1,  # In which the gradient of a batch is found: for less memory.
         epochs=0,  # Where > 0, instead of steps: so often every ray, as published.
-        learning_rate=0.002,
-        grid_rate=5.0,  # Times the learning rate, of tables.
+        learning_rate=0.01,
+        grid_rate=3.0,  # Times the learning rate, of tables.
         schedule="cosine",  # cosine | epochs (the published one: constant in each)
         final_share=0.05,  # Of the learning rate, at the end.
         block=25,  # Steps that are dispatched at once.
@@ -178,6 +178,7 @@ def _bench(config):
     config.world.size_hw = (72, 128)
     config.data.scale = 2.0
     config.data.clips = "0-2"  # To develop on; the table's are 100-102, run once.
+    config.train.steps = 600  # A minute of one core.
     config.render.fixed = 0
 
 

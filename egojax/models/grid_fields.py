@@ -17,6 +17,7 @@ from egojax.ops.encoding import frequency_encoding, time_basis
 from egojax.ops.hash_grid import HashGrid, hash_encode
 
 DENSITY_BIAS = -1.0  # The static stream starts thin.
+MOST_LOG_DENSITY = 12.0  # Opaque in a hundredth of a thousandth of a unit.
 TABLE_RANGE = 1e-4  # Of fresh tables.
 GEOMETRY = 15  # Numbers that the density network hands to the colour network.
 
@@ -50,8 +51,11 @@ class GridConfig:
 
 
 def density_of(x: Array, bias: float = DENSITY_BIAS) -> Array:
-    """What a network's number says of a density, >= 0."""
-    return jax.nn.softplus(x + bias)
+    """What a network's number says of a density, >= 0.
+
+    An exponential: a wall is as near to fog as numbers are, and is learned as soon.
+    """
+    return jnp.exp(jnp.minimum(x + bias, MOST_LOG_DENSITY))
 
 
 class Mlp(nnx.Module):

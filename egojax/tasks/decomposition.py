@@ -257,7 +257,7 @@ def _scored_frames(
         if path.exists():
             try:
                 view, target = clip.views[t], clip.frames[t]
-                truth = _truth(clip, t)
+                truth = truth_of(clip, t)
             except FrameError as err:
                 skipped.append(SkippedFrame(t, str(err)))
                 continue
@@ -267,7 +267,7 @@ def _scored_frames(
         progress(t + 1, clip.num_frames)
 
 
-def _truth(clip: Clip, t: int) -> dict[str, np.ndarray]:
+def truth_of(clip: Clip, t: int) -> dict[str, np.ndarray]:
     """What is known of the frame: soft masks' truth, and static depth."""
     if clip.truth is None:
         return {}

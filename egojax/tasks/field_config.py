@@ -248,8 +248,10 @@ def make_fields(config: Any, about: Mapping[str, Any]) -> Fields:
 
 
 def _grid_config(sizes: Mapping[str, Any]) -> GridConfig:
-    grids = {name: HashGrid(**sizes[name]) for name in (*TABLES, "actor")}
-    return GridConfig(**(dict(sizes) | grids))
+    plain = dict(sizes)
+    for name in (*TABLES, "actor"):
+        plain[name] = HashGrid(**sizes[name])
+    return GridConfig(**plain)
 
 
 def _grid_settings(config: Any) -> GridSettings:
