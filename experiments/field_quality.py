@@ -1,7 +1,7 @@
 """Quality per time of radiance fields: a clip learned for so many CPU-seconds.
 
-  python experiments/field_quality.py --seeds=0-2                     to develop on
-  python experiments/field_quality.py --seeds=100-102                 the table, run once
+  python experiments/field_quality.py --seeds=0-2       to develop on
+  python experiments/field_quality.py --seeds=100-102   the table, run once
   python experiments/field_quality.py --seeds=100-102 --kind=neuraldiff --seconds=600
 
 The config is configs/decomposition.py:bench; with --kind=neuraldiff the published
@@ -16,6 +16,7 @@ import os
 import pathlib
 import sys
 import time
+from typing import Any
 
 # One thread: what is counted is the time of one core.
 os.environ["XLA_FLAGS"] = (
@@ -109,7 +110,7 @@ def learn(config, clip: Clip, frames: SceneFrames, seconds: float) -> dict[str, 
         picked = np.stack(list(itertools.islice(rays, config.train.block)))
         return put_block(Block(picked, on_device), mesh)
 
-    train = step.make_train_step(made.loss, plan, tx, mesh)
+    train: Any = step.make_train_step(made.loss, plan, tx, mesh)
     compiled = train.lower(state, block(), noise).compile()
     used, done = 0.0, 0
     while used < seconds and done < config.train.steps:
