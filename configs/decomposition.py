@@ -135,7 +135,12 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         suppress_actor=False,  # Take the actor away; what it hides is completed.
         chunk=2048,  # Rays at a time.
     )
-    config.eval = dict(ssim=True)
+    config.eval = dict(
+        ssim=True,
+        # Root of the EPIC Fields benchmark, with split/ and annotations/: its splits,
+        # its numbers. Clips have the names of videos, images the size of the masks.
+        benchmark=placeholder(str),
+    )
     # `official`: the published figures, video and metrics.txt.
     config.show = dict(summary=True, report=True, official=False)
     # --mode=convert: a COLMAP or EPIC-FIELDS scene into the layout of NeuralDiff.

@@ -26,6 +26,7 @@ egojax: objects in video from a moving camera.
   python launch.py --config=FILE[:VARIANT[+VARIANT]] [--mode=MODE] [--workdir=DIR]
                    [--only=STAGE,...] [--shard=i/n] [--config.FIELD=VALUE ...]
   python launch.py compare DIR DIR [DIR ...]
+  python launch.py average DIR [DIR ...] [--official]
 
 Modes (default: the config's)
   predict      run the job's stages on every clip; score where the truth is known
@@ -79,6 +80,10 @@ def main(argv: list[str]) -> int:
             from egojax.apps import compare
 
             return compare.main(words[1:])
+        if words[0] == "average":
+            from egojax.apps import average
+
+            return average.main(words[1:])
         arguments = parse(words)
         if arguments.mode == "convert":
             from egojax.apps import convert

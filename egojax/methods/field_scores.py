@@ -2,7 +2,8 @@
 
 Three groups of frames: "held_out" (test and validation), "train", and "test" alone, by
 the protocol of EPIC-Diff: of test frames those with an annotated pixel, in which the
-soft mask of all that is not static is judged, and the image without clipping.
+soft mask of all that is not static is judged, and the image without clipping. Test
+frames of EPIC Fields have further groups, see `benchmark_scores`.
 """
 
 from collections.abc import Iterable
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from egojax.data.stream_images import StreamImages
+from egojax.methods.benchmark_scores import BenchmarkFrame, BenchmarkScores
 from egojax.metrics.average_precision import ScoredMask, SoftMaskScores
 from egojax.metrics.depth import DepthScores
 from egojax.metrics.image_quality import ImageScores
@@ -29,6 +31,7 @@ class ScoredFrame(NamedTuple):
     target: np.ndarray  # uint8 (H, W, 3)
     truth: dict[str, np.ndarray]  # bool (H, W), of `MASKS`, those that are known.
     static_depth: np.ndarray | None = None  # True one, camera z.
+    benchmark: BenchmarkFrame | None = None  # Of a test frame of EPIC Fields.
 
 
 class FrameScores(NamedTuple):
@@ -87,7 +90,11 @@ def score_frames(frames: Iterable[ScoredFrame], *, ssim: bool = True) -> FrameSc
     Returns:
       Of each group that has a frame its means, and of each frame its PSNR and the
       average precision of what is not static.
+
+    Raises:
+      UsageError: sizes differ.
     """
+    benchmark = BenchmarkScores.empty()
     groups: dict[str, _Group] = {}
     rows: dict[str, dict[str, Any]] = {}
     for frame in frames:
@@ -107,7 +114,11 @@ def score_frames(frames: Iterable[ScoredFrame], *, ssim: bool = True) -> FrameSc
         }
         for name in _groups_of(frame):
             groups[name] = groups.get(name, blank).merge(one)
-    return FrameScores({k: v.compute() for k, v in groups.items()}, rows)
+        if frame.benchmark is not None:
+            asked = frame.benchmark
+            benchmark = benchmark.update(frame.shown, frame.target, asked)
+    found = {k: v.compute() for k, v in groups.items()}
+    return FrameScores(found | benchmark.compute(), rows)
 
 
 def _groups_of(frame: ScoredFrame) -> list[str]:

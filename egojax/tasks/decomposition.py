@@ -22,7 +22,14 @@ from egojax.methods.field_scene import SceneFrames
 from egojax.methods.field_scores import ScoredFrame
 from egojax.models import convert, weights
 from egojax.task import Block, Progress, Stage, Task
-from egojax.tasks import clips, decomposition_summary, field_config, trained_fields
+from egojax.tasks import (
+    clips,
+    decomposition_summary,
+    epic_benchmark,
+    field_config,
+    trained_fields,
+)
+from egojax.tasks.epic_benchmark import ClipBenchmark
 from egojax.tasks.trained_fields import FIELDS
 from egojax.train import loop
 from egojax.train.mesh import make_mesh, whole
@@ -64,7 +71,7 @@ def _stages(config: Any) -> tuple[Stage, ...]:
         Stage(
             "score",
             functools.partial(_score, config),
-            reads=group("eval"),
+            reads={"eval.ssim": config.eval.ssim},
             needs=(STREAMS,),
             writes=("scores.json", "official/metrics.txt"),
         ),
@@ -236,7 +243,10 @@ def _score(
     config: Any, clip: Clip, folder: ClipFolder, progress: Progress
 ) -> list[SkippedFrame]:
     skipped: list[SkippedFrame] = []
-    frames = _scored_frames(clip, folder, progress, skipped)
+    benchmark = None
+    if config.eval.benchmark:
+        benchmark = epic_benchmark.read(config.eval.benchmark, clip)
+    frames = _scored_frames(clip, benchmark, folder, progress, skipped)
     found = field_scores.score_frames(frames, ssim=config.eval.ssim)
     about = _about(folder)
     rows = {"names": found.groups, "frames": found.frames, "about": about}
@@ -249,7 +259,11 @@ def _score(
 
 
 def _scored_frames(
-    clip: Clip, folder: ClipFolder, progress: Progress, skipped: list[SkippedFrame]
+    clip: Clip,
+    benchmark: ClipBenchmark | None,
+    folder: ClipFolder,
+    progress: Progress,
+    skipped: list[SkippedFrame],
 ) -> Iterator[ScoredFrame]:
     assert clip.frames is not None and clip.views is not None
     for t, name in enumerate(clip.frame_ids):
@@ -258,12 +272,13 @@ def _scored_frames(
             try:
                 view, target = clip.views[t], clip.frames[t]
                 truth = truth_of(clip, t)
+                asked = None if benchmark is None else benchmark.frame(t, name)
             except FrameError as err:
                 skipped.append(SkippedFrame(t, str(err)))
                 continue
             shown = stream_images.read_images(path)
             depth = truth.pop("static_depth", None)
-            yield ScoredFrame(name, view.split, shown, target, truth, depth)
+            yield ScoredFrame(name, view.split, shown, target, truth, depth, asked)
         progress(t + 1, clip.num_frames)
 
 

@@ -25,7 +25,7 @@ from egojax.models.nerf import Kind, NerfConfig
 from egojax.ops import scene_bounds
 from egojax.ops.hash_grid import HashGrid
 from egojax.ops.render import LastShare, Mixing
-from egojax.tasks import clips, settings
+from egojax.tasks import clips, epic_benchmark, settings
 from egojax.train.optim import Group, OptimConfig
 from egojax.types import Clip
 
@@ -85,7 +85,7 @@ MOST = {
     "grid.floor": 1000,
     "train.final_share": 1,
 }
-PATHS = ("data.root", "world.camera_path", "train.weights")
+PATHS = ("data.root", "world.camera_path", "train.weights", "eval.benchmark")
 
 
 def check(config: Any) -> None:
@@ -111,22 +111,28 @@ def prepared(config: Any, clip: Clip) -> Clip:
 
 
 def settled(config: Any, clip: Clip) -> Clip:
-    """The clip at its size for training, with views."""
+    """The clip at its size for training, with views; split as the benchmark says."""
     fields_of = config.views
     size = resizing.scale_size(clip.size_hw, config.data.scale)
     num_slots = fields_of.num_slots
     if num_slots is None and config.fields.kind != "grid":
         num_slots = config.nerf.N_vocab
+    clip, split = resizing.resized(clip, size), None
+    if config.eval.benchmark:
+        found = epic_benchmark.read(config.eval.benchmark, clip)
+        clip, split = clip.replace(notes=(*clip.notes, *found.notes)), found.split
+        if clip.views is not None:
+            return epic_benchmark.with_split(clip, split)
     return views.with_views(
-        resizing.resized(clip, size),
+        clip,
         fields_of.split_nth,
         num_slots,
         slots=fields_of.slots,
         near=fields_of.near,
         far=fields_of.far,
         near_floor=fields_of.near_floor,
+        split=split,
     )
-    return clip
 
 
 # ------------------------------------------------------------------------------ fields
