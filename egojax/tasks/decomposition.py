@@ -59,6 +59,8 @@ def _stages(config: Any) -> tuple[Stage, ...]:
     def group(name: str) -> dict[str, Any]:
         return {k: v for k, v in flat.items() if k.split(".")[0] == name}
 
+    judged = group("eval")
+    del judged["eval.benchmark"]  # The clip depends on it.
     return (
         Stage("fit", functools.partial(_fit, config), writes=("fit", FIELDS)),
         Stage(
@@ -71,7 +73,7 @@ def _stages(config: Any) -> tuple[Stage, ...]:
         Stage(
             "score",
             functools.partial(_score, config),
-            reads={"eval.ssim": config.eval.ssim},
+            reads=judged,
             needs=(STREAMS,),
             writes=("scores.json", "official/metrics.txt"),
         ),
