@@ -140,7 +140,7 @@ def settled(config: Any, clip: Clip) -> Clip:
 
 def about_fields(config: Any, scene: FieldScene) -> dict[str, Any]:
     """What fields of a scene are, as `fields.npz` keeps it: kind and sizes."""
-    num_slots = int(max(np.max(scene.slots), np.max(scene.looks))) + 1
+    num_slots = max(2, int(max(np.max(scene.slots), np.max(scene.looks))) + 1)
     if config.fields.kind != "grid":
         sizes = _nerf_sizes(config)
         if num_slots > sizes.num_slots:
