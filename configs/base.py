@@ -7,7 +7,7 @@ def run(job: str, seed: int = 0) -> ml_collections.ConfigDict:
     """Returns what the launcher itself reads: the job, the mode, the seed, devices."""
     config = ml_collections.ConfigDict()
     config.job = job
-    config.mode = "predict"  # predict | eval | train | view | synthesize
+    config.mode = "predict"  # predict | eval | train | view | synthesize | convert
     config.seed = seed
     # Devices: how many the batch is split over; -1 = all that there are.
     config.mesh = dict(data=-1)

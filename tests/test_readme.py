@@ -17,9 +17,19 @@ def test_the_readmes_options_exist():
     from egojax.apps import cli
 
     text = (ROOT / "README.md").read_text()
-    config = cli.load_config(cli.find_config("configs/tracking.py")[0], "")
-    for name in set(re.findall(r"--config\.([a-z_.]+)", text)):
-        at = config
-        for word in name.rstrip(".").split("."):
-            assert word in at, name
-            at = at[word]
+    configs = [
+        cli.load_config(cli.find_config(f"configs/{job}.py")[0], "")
+        for job in ("tracking", "decomposition")
+    ]
+    names = set(re.findall(r"--config\.([A-Za-z_.]+)", text))
+    assert len(names) > 20
+    for name in names:
+        assert any(_has(config, name.rstrip(".")) for config in configs), name
+
+
+def _has(config, name: str) -> bool:
+    for word in name.split("."):
+        if word not in config:
+            return False
+        config = config[word]
+    return True
