@@ -22,7 +22,11 @@ SHORT = {
     "ssim_gauss11_valid": "ssim",
     "static_depth_abs_relative_difference": "static_AbsRel",
 }
-ROWS = {"held_out": "held-out frames", "train": "training frames", "test": "EPIC-Diff"}
+ROWS = {
+    "held_out": "held-out frames",
+    "train": "training frames",
+    "test": "annotated test frames",
+}
 BENCHMARK_ROWS = {
     **{key: name.replace("_", " ") for name, key in NEW_VIEWS.items()},
     UDOS: "UDOS",
