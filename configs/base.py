@@ -11,6 +11,12 @@ def run(job: str, seed: int = 0) -> ml_collections.ConfigDict:
     config.seed = seed
     # Devices: how many the batch is split over; -1 = all that there are.
     config.mesh = dict(data=-1)
+    # Several hosts: the same command once on each, with its own index.
+    config.hosts = dict(
+        coordinator="",  # HOST:PORT of the first one | auto (Slurm, Open MPI, pods)
+        count=1,  # Of processes in all; "auto" finds it, and the index.
+        index=0,  # Of this one, from 0; the first writes for all.
+    )
     # Reading: frames a chunk, frames read ahead.
     config.read = dict(chunk=16, ahead=2)
     # Where `view` listens.

@@ -119,6 +119,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         batch_size=512,  # Rays, over all devices.
         pieces=1,  # In which the gradient of a batch is found: for less memory.
         epochs=0,  # Where > 0, instead of steps: so often every ray, as published.
+        optimizer="adam",  # adam | sgd
         learning_rate=0.01,
         grid_rate=3.0,  # Times the learning rate, of tables.
         schedule="cosine",  # cosine | epochs (the published one: constant in each)

@@ -44,6 +44,9 @@ class Stage(NamedTuple):
     files: tuple[str, ...] = ()  # Of `reads`: fields that name files; content counts.
     needs: tuple[str, ...] = ()  # Of the clip's folder: what earlier stages write.
     writes: tuple[str, ...] = ()  # In the clip's folder; gone before it runs again.
+    # Whether all processes of a run on several hosts run it at the same time, as
+    # training needs it. The first alone writes; it alone runs all other stages.
+    together: bool = False
 
 
 class Task(NamedTuple):

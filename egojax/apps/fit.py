@@ -1,14 +1,17 @@
 """`--mode=train`: fits a job's weights before its stages run."""
 
+import pathlib
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+from flax import nnx
 
 from egojax.apps.cli import Arguments
 from egojax.apps.progress import ProgressLine
 from egojax.data.runs import RunFolder
 from egojax.errors import UsageError
-from egojax.task import Task
+from egojax.task import Progress, Task
 from egojax.train import loop
 from egojax.train.mesh import make_mesh
 from egojax.train.optim import OptimConfig, make_optimizer
@@ -37,21 +40,43 @@ def before(task: Task) -> Task:
     return task._replace(stages=task.stages[:count])
 
 
-def fit(task: Task, config: Any, folder: RunFolder) -> None:
-    """Trains on all clips that could be read, from the last checkpoint on."""
-    batches, save, train = task.batches, task.save, config.train
-    if batches is None or save is None:
-        raise ValueError("a task that learns needs batches and save")
+def fit(task: Task, config: Any, folder: RunFolder, call: Callable[..., None]) -> None:
+    """Trains on all clips that could be read, and writes what was learned.
+
+    Given the names of these clips, `call` has the other processes, if there are such,
+    `learn` from them at the same time.
+    """
+    if task.save is None:
+        raise ValueError("a task that learns needs save")
     ready = [
-        opener
-        for name, opener in task.clips.items()
+        name
+        for name in task.clips
         if not task.learns_after or folder.clip(name).done(task.learns_after)
     ]
-    key = jax.random.key(config.seed)
+    call(*ready)
     progress = ProgressLine("fit")
-    model = loop.fit(
+    model = learn(task, config, folder.path, ready, progress)
+    seconds, steps = progress.close(), config.train.steps
+    task.save(model)
+    folder.log("fit", steps=steps, seconds=round(seconds, 3))
+    print(f"fit: {steps} steps done in {seconds:.1f} s")
+
+
+def learn(
+    task: Task,
+    config: Any,
+    folder: pathlib.Path,
+    names: Sequence[str],
+    progress: Progress,
+) -> nnx.Module:
+    """Trains on these clips, from the last checkpoint in the run folder on."""
+    batches, train = task.batches, config.train
+    if batches is None:
+        raise ValueError("a task that learns needs batches")
+    key = jax.random.key(config.seed)
+    return loop.fit(
         task,
-        lambda first: batches((make() for make in ready), key, first),
+        lambda first: batches((task.clips[name]() for name in names), key, first),
         make_optimizer(
             OptimConfig(learning_rate=train.learning_rate, decay_steps=train.steps)
         ),
@@ -61,10 +86,6 @@ def fit(task: Task, config: Any, folder: RunFolder) -> None:
             seed=config.seed,
             checkpoint_every=train.checkpoint_every,
         ),
-        folder.path,
+        folder,
         progress=progress,
     )
-    seconds = progress.close()
-    save(model)
-    folder.log("fit", steps=train.steps, seconds=round(seconds, 3))
-    print(f"fit: {train.steps} steps done in {seconds:.1f} s")

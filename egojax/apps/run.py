@@ -1,18 +1,23 @@
 """Runs a job over its clips: stages, resuming, what was skipped, the exit code."""
 
+import functools
 import importlib
 import pathlib
 from collections.abc import Callable, Sequence
 
+import jax
+
 from egojax import tasks
-from egojax.apps import fit, plan, show
+from egojax.apps import fit, followers, plan, show
 from egojax.apps.cli import Arguments
+from egojax.apps.followers import Call
 from egojax.apps.plan import Plan
 from egojax.apps.progress import ProgressLine
 from egojax.data import arrays
 from egojax.data.runs import FREE_FIELDS, ClipFolder, RunFolder
 from egojax.errors import UsageError
 from egojax.task import Stage, Task
+from egojax.train import distributed
 from egojax.types import Clip
 
 # Of each job; imported where one is opened.
@@ -23,7 +28,20 @@ VIEWERS = {
 
 
 def run(arguments: Arguments) -> int:
-    """Does what the arguments say; returns the exit code (0 or 3)."""
+    """Does what the arguments say; returns the exit code (0 or 3).
+
+    Of several hosts, the first does it, and the others what it calls them for.
+    """
+    hosts = arguments.config.hosts
+    with distributed.joined(hosts.coordinator, hosts.count, hosts.index):
+        if not jax.distributed.is_initialized():
+            return _run(arguments, followers.alone)
+        if distributed.is_first():
+            return followers.lead(functools.partial(_run, arguments))
+        return followers.follow(arguments)
+
+
+def _run(arguments: Arguments, call: Call) -> int:
     config = arguments.config
     task = tasks.make(config, arguments.mode, arguments.workdir)
     if arguments.mode in ("predict", "train") or task.runs:
@@ -31,6 +49,8 @@ def run(arguments: Arguments) -> int:
     _check_stages(arguments.only, task)
     if arguments.mode == "train":
         fit.check(task, config, arguments)
+    call(followers.JOB, followers.settings(arguments))
+    task = followers.with_calls(task, call)
     folder = _open(task, arguments)
     if arguments.mode == "view":
         viewer = importlib.import_module(VIEWERS[config.job])
@@ -42,7 +62,7 @@ def run(arguments: Arguments) -> int:
         return 0
     if arguments.mode == "train":
         _run_clips(fit.before(task), names, folder, arguments)
-        fit.fit(task, config, folder)
+        fit.fit(task, config, folder, functools.partial(call, followers.LEARN))
     problems = _run_clips(task, names, folder, arguments)
     with folder.locked():
         _finish(task, folder)

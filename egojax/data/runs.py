@@ -31,7 +31,7 @@ from egojax.metrics.schema import to_json
 
 PACKAGES = ("egojax", "jax", "jaxlib", "flax", "optax", "numpy", "scipy")
 # Fields that choose what is done and where, not what comes out.
-FREE_FIELDS = ("mode", "view", "read", "mesh", "show")
+FREE_FIELDS = ("mode", "view", "read", "mesh", "hosts", "show")
 
 
 class ClipFolder:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import jax
 import numpy as np
 from flax import nnx
 
@@ -31,8 +30,8 @@ from egojax.tasks import (
 )
 from egojax.tasks.epic_benchmark import ClipBenchmark
 from egojax.tasks.trained_fields import FIELDS
-from egojax.train import loop
-from egojax.train.mesh import make_mesh, whole
+from egojax.train import distributed, loop
+from egojax.train.mesh import make_mesh, put, whole
 from egojax.train.optim import make_optimizer
 from egojax.types import Clip, SkippedFrame
 
@@ -62,7 +61,12 @@ def _stages(config: Any) -> tuple[Stage, ...]:
     judged = group("eval")
     del judged["eval.benchmark"]  # The clip depends on it.
     return (
-        Stage("fit", functools.partial(_fit, config), writes=("fit", FIELDS)),
+        Stage(
+            "fit",
+            functools.partial(_fit, config),
+            writes=("fit", FIELDS),
+            together=True,
+        ),
         Stage(
             "render",
             functools.partial(_render, config),
@@ -96,7 +100,8 @@ def _fit(
         found = FieldFile(weights.named_weights(model), about)
     # Refuses weights of another network.
     trained_fields.make(config, found, path or FIELDS)
-    field_files.write_fields(folder.path / FIELDS, found)
+    if distributed.is_first():
+        field_files.write_fields(folder.path / FIELDS, found)
     return frames.skipped
 
 
@@ -122,13 +127,12 @@ def _train(
     rows, (height, width) = frames.rows("train"), frames.scene.size_hw
     steps = field_config.num_steps(config, len(rows) * height * width)
     where = folder.path / "fit"
-    arrays.make_folder(where)
+    if distributed.is_first():
+        arrays.make_folder(where)
     start = time.monotonic()
     model = loop.fit(
         field_config.make_fields(config, about),
-        functools.partial(
-            _blocks, config, frames, jax.device_put(frames.scene, whole(mesh))
-        ),
+        functools.partial(_blocks, config, frames, put(frames.scene, whole(mesh))),
         make_optimizer(field_config.optimizer(config, steps)),
         mesh,
         loop.FitConfig(
@@ -143,7 +147,8 @@ def _train(
         progress=progress,
     )
     seconds = time.monotonic() - start
-    arrays.write_json(where / "time.json", {"steps": steps, "seconds": seconds})
+    if distributed.is_first():
+        arrays.write_json(where / "time.json", {"steps": steps, "seconds": seconds})
     return model
 
 

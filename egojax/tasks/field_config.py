@@ -40,6 +40,7 @@ CHOICES = {
     "nerf.mixing": get_args(Mixing),
     "nerf.last": get_args(LastShare),
     "nerf.dtype": ("float32", "bfloat16"),
+    "train.optimizer": ("adam", "sgd"),
     "train.schedule": ("cosine", "epochs"),
     "render.frames": ("all", "held_out", "test"),
 }
@@ -294,6 +295,7 @@ def optimizer(config: Any, steps: int) -> OptimConfig:
     if config.fields.kind == "grid":
         groups = (Group("_table$", train.grid_rate, eps=1e-15),)
     return OptimConfig(
+        name=train.optimizer,
         learning_rate=train.learning_rate,
         decay_steps=steps,
         final_share=share,
