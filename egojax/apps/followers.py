@@ -179,8 +179,8 @@ class _Follower:
         """The job, as the first process has it; this is its first call."""
         mine = json.loads(json.dumps(to_json(settings(self._arguments))))
         different = [
-            f"{name} is {mine.get(name)!r} here, {theirs.get(name)!r} at the first "
-            "process: give all the same"
+            f"{name} is {mine.get(name)!r}, {theirs.get(name)!r} at the first process: "
+            "give all the same"
             for name in sorted(mine.keys() | theirs.keys())
             if mine.get(name) != theirs.get(name)
         ]
