@@ -4,11 +4,14 @@ import functools
 import itertools
 import pathlib
 import time
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
+import jax
 import numpy as np
 from flax import nnx
+from jax.experimental import multihost_utils
 
 from egojax.data import arrays, field_files, images, neuraldiff, pickles, stream_images
 from egojax.data.field_files import FieldFile
@@ -90,7 +93,7 @@ def _stages(config: Any) -> tuple[Stage, ...]:
 def _fit(
     config: Any, clip: Clip, folder: ClipFolder, progress: Progress
 ) -> list[SkippedFrame]:
-    frames = field_scene.read_scene(clip, config.read.ahead)
+    frames = _read_alike(clip, config.read.ahead)
     path = field_config.weights_path(config, clip)
     if path is not None:
         found = _given(config, path)
@@ -103,6 +106,32 @@ def _fit(
     if distributed.is_first():
         field_files.write_fields(folder.path / FIELDS, found)
     return frames.skipped
+
+
+def _read_alike(clip: Clip, read_ahead: int) -> SceneFrames:
+    """The scene; an error of one process, or another scene, is an error of all."""
+    if jax.process_count() == 1:
+        return field_scene.read_scene(clip, read_ahead)
+    frames, fault, digest = None, None, 0
+    try:
+        frames = field_scene.read_scene(clip, read_ahead)
+        for leaf in jax.tree.leaves(frames.scene):
+            digest = zlib.crc32(np.asarray(leaf).tobytes(), digest)
+    except UsageError as err:
+        fault = err
+    mine = np.array([digest, fault is not None], np.uint32)
+    digests, failed = multihost_utils.process_allgather(mine).T
+    if fault is not None:
+        raise fault
+    odd = np.flatnonzero(failed if failed.any() else digests != digests[0])
+    if len(odd):
+        raise UsageError(
+            f"{clip.name}: process {', '.join(map(str, odd))} reads "
+            f"{'nothing, and says why' if failed.any() else 'other frames'}; all hosts "
+            "need the same data"
+        )
+    assert frames is not None
+    return frames
 
 
 def _given(config: Any, path: pathlib.Path) -> FieldFile:

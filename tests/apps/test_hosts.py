@@ -9,13 +9,15 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
+from egojax.apps import cli
 from egojax.data import arrays, field_files
 from tests.apps.test_decomposition_run import scene
-from tests.train.test_distributed import finished, on_a_free_port, started
+from tests.train.test_distributed import on_a_free_port, started
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LIMIT = 120.0  # Seconds until a process has begun what it is stopped in.
@@ -54,26 +56,31 @@ TRACKS = [
 ]
 
 
-def hosts(port: int, *words: str, own: tuple = ((), ())) -> list[subprocess.Popen]:
-    """The same command as two hosts start it; `own` are words of one of them."""
+def hosts(
+    port: int, *words: str, own: tuple = ((), ()), at: Sequence = (ROOT, ROOT)
+) -> list[subprocess.Popen]:
+    """The same command as two hosts start it.
+
+    Args:
+      port: Of the first.
+      words: Of both.
+      own: Words of one of them.
+      at: Where each is started.
+    """
     joined = [f"--config.hosts.coordinator=localhost:{port}", "--config.hosts.count=2"]
     return [
-        started(CODE, [*words, *own[k], *joined, f"--config.hosts.index={k}"], **QUICK)
+        started(
+            f"import os; os.chdir({str(at[k])!r}); {CODE}",
+            [*words, *own[k], *joined, f"--config.hosts.index={k}"],
+            **QUICK,
+        )
         for k in (0, 1)
     ]
 
 
-def together(*words: str, code: int = 0, own: tuple = ((), ())) -> list[str]:
+def together(*words: str, code: int = 0, **each: Sequence) -> list[str]:
     """What both said; both end with this exit code."""
-    return on_a_free_port(lambda port: hosts(port, *words, own=own), code)
-
-
-def by_one(*words: str) -> str:
-    """What one process of four devices says."""
-    process = started(CODE, [*words, "--config.mesh.data=4"], **QUICK, **ALONE)
-    (said,) = finished([process])
-    assert process.returncode == 0, said
-    return said
+    return on_a_free_port(lambda port: hosts(port, *words, **each), code)
 
 
 @pytest.fixture(autouse=True)
@@ -86,10 +93,15 @@ def runs(tmp_path_factory) -> tuple[pathlib.Path, pathlib.Path, list[str]]:
     """The run folders of two processes and of one; the words of the command."""
     folder = tmp_path_factory.mktemp("hosts")
     words = [*FIELDS, f"--config.data.root={scene(folder / 'P99_01')}"]
-    said = together(*words, f"--workdir={folder / 'two'}")
+    alone = [*words, f"--workdir={folder / 'one'}", "--config.mesh.data=4"]
+
+    def start(port):
+        two = hosts(port, *words, f"--workdir={folder / 'two'}")
+        return [*two, started(CODE, alone, **QUICK, **ALONE)]
+
+    said = on_a_free_port(start)
     assert "P99_01: fit done" in said[0] and "P99_01: render done" in said[0]
     assert "process 1: done" in said[1] and "P99_01" not in said[1]
-    by_one(*words, f"--workdir={folder / 'one'}")
     return folder / "two", folder / "one", words
 
 
@@ -158,6 +170,25 @@ def test_hosts_that_were_told_different_things_are_refused(runs, tmp_path):
     assert not workdir.exists()
 
 
+@pytest.mark.parametrize("lacks", [True, False])
+def test_hosts_that_see_different_data_are_refused(runs, tmp_path, lacks):
+    """A path that leads to another place on the second host."""
+    relative = [w for w in runs[2] if "data.root" not in w] + [
+        "--config.data.root=P99_01",
+        f"--workdir={tmp_path / 'run'}",
+    ]
+    places = [tmp_path / name for name in ("first", "second")]
+    for place in places:
+        scene(place / "P99_01", num=4 if place == places[0] else 3)
+    if lacks:
+        for image in (places[1] / "P99_01" / "frames").iterdir():
+            image.unlink()
+    told = "nothing, and says why" if lacks else "other frames"
+    said = together(*relative, code=2, at=places)
+    assert f"egojax: P99_01: process 1 reads {told}" in said[0]
+    assert "egojax: " in said[1]
+
+
 def test_a_stop_of_the_first_while_the_others_wait_ends_both(runs, tmp_path):
     two, _, words = runs
     shutil.copytree(two, tmp_path / "run")
@@ -190,7 +221,7 @@ def test_two_hosts_learn_the_weights_of_tracking_as_one_process(tmp_path):
     assert "fit: 2 steps done" in said[0] and "process 1: done" in said[1]
     shutil.copytree(two, one, ignore=shutil.ignore_patterns("checkpoints", "*.npz"))
     shutil.copytree(two / "clips", one / "clips", dirs_exist_ok=True)
-    by_one(*TRACKS, f"--workdir={one}")
+    assert cli.main(["launch.py", *TRACKS, f"--workdir={one}"]) == 0
     with np.load(two / "weights.npz") as found, np.load(one / "weights.npz") as alone:
         assert set(found) == set(alone) and found["alpha"] != 10.0
         for name in alone:
