@@ -7,16 +7,21 @@ of them have said that they can:
     number                [verb, words...]       what is to be done; END is the last
     number/index          problems               of each follower; none = it is ready
     number/go             true | false           whether all do it now
+    stop                  true                   a signal to one stops all
 
 These lines lie in the key-value store that JAX's processes share. A process may wait
 there for hours, while the first one renders, where a collective would run out of time.
 """
 
+import contextlib
 import functools
 import itertools
 import json
+import os
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -34,7 +39,8 @@ from egojax.metrics.schema import to_json
 from egojax.task import Stage, Task
 
 JOB, STAGE, LEARN, END = "job", "stage", "learn", "end"
-WAIT_MS = 1000  # At a time: a signal is not heard while waiting.
+STOP = "stop"
+WAIT_MS = 250  # At a time: a signal is not heard while waiting.
 TRACEBACK = 1  # The exit code of a bug.
 CODES = {UsageError: 2, KeyboardInterrupt: 130, BrokenPipeError: 0}  # As of `cli`.
 
@@ -63,14 +69,35 @@ def alone(verb: str, *words: Any) -> None:
 def lead(run: Callable[[Call], int]) -> int:
     """Runs the job, with whom to call, and sends the others away however it ends."""
     leader, code = _Leader(), TRACEBACK
-    try:
-        code = run(leader)
-    except tuple(CODES) as err:
-        code = next(code for kind, code in CODES.items() if isinstance(err, kind))
-        raise
-    finally:
-        leader.end(code)
+    with _heeding_stops():
+        try:
+            code = run(leader)
+        except tuple(CODES) as err:
+            code = next(code for kind, code in CODES.items() if isinstance(err, kind))
+            raise
+        finally:
+            leader.end(code)
     return code
+
+
+@contextlib.contextmanager
+def _heeding_stops() -> Iterator[None]:
+    """Within, what stops a follower that waits is a signal to this process, too."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(WAIT_MS / 1000):
+            if _is_posted(STOP):
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()
 
 
 def with_calls(task: Task, call: Call) -> Task:
@@ -131,7 +158,7 @@ def follow(arguments: Arguments) -> int:
     print(f"{name}: follows the first of {jax.process_count()}")
     follower, called = _Follower(arguments), 0
     for number in itertools.count():
-        verb, *words = _wait(f"{number}")
+        verb, *words = _next_call(number)
         if verb == END:
             _tell_end(name, called, *words)
             return words[0]
@@ -145,6 +172,15 @@ def follow(arguments: Arguments) -> int:
             act()
             called += 1
     raise AssertionError  # Numbers do not end.
+
+
+def _next_call(number: int) -> list[Any]:
+    """The first signal asks the first process to end all; a second one acts."""
+    try:
+        return _wait(f"{number}")
+    except KeyboardInterrupt:
+        _post(STOP, True)
+        return _wait(f"{number}")
 
 
 def _tell_end(name: str, called: int, code: int) -> None:
@@ -203,7 +239,16 @@ def _silent(done: int, total: int) -> None:
 
 
 def _post(key: str, value: Any) -> None:
-    _store().key_value_set(f"egojax/{key}", json.dumps(to_json(value)))
+    text = json.dumps(to_json(value))
+    _store().key_value_set(f"egojax/{key}", text, allow_overwrite=True)
+
+
+def _is_posted(key: str) -> bool:
+    try:
+        _store().key_value_try_get(f"egojax/{key}")
+    except jax.errors.JaxRuntimeError:
+        return False
+    return True
 
 
 def _wait(key: str) -> Any:

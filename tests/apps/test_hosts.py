@@ -189,15 +189,17 @@ def test_hosts_that_see_different_data_are_refused(runs, tmp_path, lacks):
     assert "egojax: " in said[1]
 
 
-def test_a_stop_of_the_first_while_the_others_wait_ends_both(runs, tmp_path):
+@pytest.mark.parametrize("stopped", [0, 1])
+def test_a_signal_to_one_while_the_first_renders_stops_both(runs, tmp_path, stopped):
     two, _, words = runs
     shutil.copytree(two, tmp_path / "run")
+    slowly = ("--config.render.chunk=1", "--config.render.fixed=-1")
 
     def start(port):
         work = f"--workdir={tmp_path / 'run'}"
-        processes = hosts(port, *words, work, "--only=render")
+        processes = hosts(port, *words, work, "--only=render", *slowly)
         wait_for_stage(tmp_path / "run" / "log.jsonl", "render", 2, processes[0])
-        processes[0].send_signal(signal.SIGTERM)
+        processes[stopped].send_signal(signal.SIGTERM)
         return processes
 
     said = on_a_free_port(start, code=130)
