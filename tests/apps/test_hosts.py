@@ -21,7 +21,11 @@ from tests.train.test_distributed import on_a_free_port, started
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LIMIT = 120.0  # Seconds until a process has begun what it is stopped in.
-CODE = f"import runpy; runpy.run_path({str(ROOT / 'launch.py')!r}, run_name='__main__')"
+# A signal that comes within JAX's callback of the garbage collector is lost.
+CODE = (
+    "import gc, runpy; gc.disable(); "
+    f"runpy.run_path({str(ROOT / 'launch.py')!r}, run_name='__main__')"
+)
 QUICK = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # They would take most of the time.
 ALONE = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
 FIELDS = [
