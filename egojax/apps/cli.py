@@ -10,11 +10,11 @@ import difflib
 import importlib.util
 import pathlib
 import re
-import signal
 import sys
 from types import ModuleType
 from typing import Any
 
+from egojax.apps import stopping
 from egojax.errors import UsageError
 
 MODES = ("predict", "eval", "train", "view", "synthesize", "convert")
@@ -71,7 +71,7 @@ def console() -> int:
 def main(argv: list[str]) -> int:
     """Runs one job. Exit codes as in `HELP`. Bugs keep their traceback."""
     words = argv[1:]
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    stopping.listen()
     try:
         if not words or "--help" in words or "-h" in words:
             print(_help(words))

@@ -4,6 +4,8 @@ import sys
 import time
 from typing import TextIO
 
+from egojax.apps import stopping
+
 
 class ProgressLine:
     """Rate and time left of one stage: `line(done, total)`, then `line.close()`."""
@@ -17,6 +19,7 @@ class ProgressLine:
         self._first: int | None = None  # What an earlier run had done already.
 
     def __call__(self, done: int, total: int) -> None:
+        stopping.check()
         now = time.monotonic()
         if self._first is None:
             self._first = done
