@@ -115,7 +115,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     )
     config.train = dict(
         weights=placeholder(str),  # Fields that exist: fields.npz or a published .ckpt.
-        steps=2000,
+        steps=1500,
         batch_size=512,  # Rays, over all devices.
         pieces=1,  # In which the gradient of a batch is found: for less memory.
         epochs=0,  # Where > 0, instead of steps: so often every ray, as published.

@@ -42,7 +42,7 @@ from egojax.train.optim import make_optimizer
 from egojax.types import Clip
 
 COLUMNS = ("psnr", "psnr_static", "psnr_dynamic", "mAP", "mAP_moving", "mAP_actor")
-PUBLISHED_RATE = 900  # Rays a CPU-second, about: how many steps a run will have.
+PUBLISHED_RATE = 1800  # Rays a CPU-second, at most: for the steps of its schedule.
 
 
 def main(argv: list[str]) -> int:
