@@ -143,7 +143,7 @@ def test_tracking_takes_the_static_depth_of_the_same_clip(finished, tmp_path):
     )
 
 
-@pytest.mark.parametrize("variant", ["official", "nerf", "nerfw", "tnerf"])
+@pytest.mark.parametrize("variant", ["official", "nerfw"])
 def test_published_networks_train_by_the_same_command(variant, tmp_path):
     words = ["--config.train.epochs=0", "--config.train.batch_size=32"]
     words += ["--config.data.scale=2.0", "--config.views.near_floor=0.05"]

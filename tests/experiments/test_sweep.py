@@ -359,7 +359,7 @@ def test_each_local_worker_has_a_device_of_its_own(tmp_path, monkeypatch):
 
 
 def test_a_process_that_was_killed_is_a_failed_run(tmp_path, monkeypatch):
-    program = "import os, sys; sys.stderr.write('bye'); os.kill(os.getpid(), 9)"
+    program = "import os, sys; sys.stderr.write('bye\\n'); os.kill(os.getpid(), 9)"
     (job,) = jobs_of(tmp_path, monkeypatch, program, 1)
     sweep_jobs.execute(job, tmp_path, tmp_path, {})
     record = sweep_jobs.read_record(tmp_path, job)
@@ -430,9 +430,9 @@ def end(process: subprocess.Popen) -> tuple[int, str, str]:
 
 
 def interrupt_when(process: subprocess.Popen, workdir: pathlib.Path, pattern: str):
-    """SIGTERM as soon as a file is there."""
-    deadline = time.monotonic() + PATIENCE
-    while not list(workdir.glob(pattern)):
+    """SIGTERM as soon as a file is there that the process has made or changed."""
+    deadline, begun = time.monotonic() + PATIENCE, time.time()
+    while not any(path.stat().st_mtime > begun for path in workdir.glob(pattern)):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
