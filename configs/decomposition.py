@@ -25,7 +25,7 @@ Stages
   score     held-out frames, and soft masks where the truth is known: scores.json
   show      summary.mp4, report.html
 
-Expect: the embedded clip (120 frames, 114 x 64) trains in under three minutes on two
+Expect: the embedded clip (120 frames, 114 x 64) trains in about three minutes on two
 CPU cores.
 """
 
