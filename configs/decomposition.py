@@ -43,7 +43,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         clips=placeholder(str),  # "P01_01,P03_04"; of the world: seeds, "0,1,2".
         stride=1,  # Every how many frames.
         max_frames=0,  # Only the first so many of those; 0 = all.
-        repeat=1,
+        repeat=1,  # The clip played so often.
         scale=4.0,  # Images are made so many times smaller.
         fps=placeholder(float),
     )
@@ -191,7 +191,6 @@ def _bench(config):
 def _official(config):
     """The published network, sampling, loss and schedule."""
     config.fields.kind = "neuraldiff"
-    config.data.scale = 1.0
     config.views.near_floor = 0.0
     config.train.batch_size = 1024
     config.train.epochs = 10

@@ -77,12 +77,18 @@ def write_numbers(folder: pathlib.Path, clip: Clip) -> None:
             name: {"split": "train" if t % 3 else "test", "psnr": 20.0 + t, "ap": 0.7}
             for t, name in enumerate(clip.frame_ids)
         },
-        "about": {"fixed_frame": clip.frame_ids[2], "train_seconds": 61.0},
+        "about": {"fixed_frame": clip.frame_ids[2]},
     }
     (folder / "scores.json").write_text(json.dumps(scores))
     (folder / "fit").mkdir()
     rows = [
-        {"event": "train", "step": n, "squared_error": 0.1 / n, "total_loss": 1 - n}
+        {
+            "event": "train",
+            "step": n,
+            "squared_error": 0.1 / n,
+            "loss": 1 - n,
+            "steps_per_second": 39 / 61,
+        }
         for n in range(1, 40)
     ]
     lines = "\n".join(map(json.dumps, rows))

@@ -33,6 +33,8 @@ NUMBERS = {
 HEADLINES = ("psnr", "psnr_static", "psnr_dynamic", "mAP", "mAP_moving", "mAP_actor")
 SPLITS = {"held_out": "held out", "train": "trained on"}
 
+Log = Sequence[Mapping[str, Any]]  # Rows of training, by step.
+
 
 class Scores(NamedTuple):
     """What `scores.json` says; each part may be empty."""
@@ -67,15 +69,16 @@ def write_report(
       UsageError: a file of the folder is damaged.
     """
     rendered, scores = Rendered(clip, folder), read_scores(folder)
+    log = read_log(folder / "fit" / "log.jsonl")
     fixed_frame = scores.about.get("fixed_frame")
     parts = [
-        _cards(scores),
+        _cards(scores, log),
         _scores(scores),
         field_strips.key_frames(rendered, scores.frames),
         _over_time(clip, scores.frames),
         field_strips.fixed_view(rendered, fixed_frame),
         field_strips.viewpoints(rendered),
-        _training(read_log(folder / "fit" / "log.jsonl"), scores.about),
+        _training(log),
         skipped_section(clip, skipped),
         details_section(clip, config or {}, machine or {}, command),
     ]
@@ -131,7 +134,7 @@ def read_log(path: pathlib.Path) -> list[dict[str, Any]]:
 # ---------------------------------------------------------------------------- scores
 
 
-def _cards(scores: Scores) -> str:
+def _cards(scores: Scores, log: Log) -> str:
     """What one wants to know first."""
     split = next((s for s in SPLITS if s in scores.names), "")
     cards = []
@@ -140,12 +143,8 @@ def _cards(scores: Scores) -> str:
         if math.isfinite(number(value)):
             title = f"{NUMBERS[name][0]} ({SPLITS[split]})"
             cards.append(page.card(title, format_number(name, value)))
-    seconds = number(scores.about.get("train_seconds"))
-    if math.isfinite(seconds):
+    if seconds := _seconds(log):
         cards.append(page.card("training", _duration(seconds)))
-    rate = number(scores.about.get("rays_per_second"))
-    if math.isfinite(rate):
-        cards.append(page.card("rays per second", f"{rate:,.0f}"))
     return f'<div class="cards wide">{"".join(cards)}</div>' if cards else ""
 
 
@@ -241,7 +240,7 @@ def _captioned(chart: str, title: str) -> str:
     return f"<figure><figcaption>{escape(title)}</figcaption>{chart}</figure>"
 
 
-def _training(log: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> str:
+def _training(log: Log) -> str:
     """How the loss fell; empty without a log."""
     if not log:
         return ""
@@ -251,7 +250,7 @@ def _training(log: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> str
         quality = Curve("training", error.x, -10 * np.log10(error.y))
     charted = [
         (quality, "PSNR of the rays that it learns from, dB, by step"),
-        (_column(log, "total_loss"), "loss, by step (below 0 is as it should be)"),
+        (_column(log, "loss"), "loss, by step (below 0 is as it should be)"),
     ]
     body = "".join(
         _captioned(charts.curves_figure([curve], title, x_range=(0, last)), title)
@@ -259,12 +258,20 @@ def _training(log: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> str
         if np.isfinite(curve.y).any()
     )
     lead = f"{last:,} steps"
-    seconds = number(about.get("train_seconds"))
-    if math.isfinite(seconds):
+    if seconds := _seconds(log):
         lead += f" in {_duration(seconds)}"
     return page.section("Training", f"{lead}.", f'<div class="pair">{body}</div>')
 
 
-def _column(log: Sequence[Mapping[str, Any]], name: str) -> Curve:
+def _seconds(log: Log) -> float:
+    """How long the logged steps took, over all parts of a run; 0 = not known."""
+    steps = np.diff([0.0, *(number(row.get("step")) for row in log)])
+    rates = np.array([number(row.get("steps_per_second")) for row in log])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        seconds = steps / rates
+    return float(seconds.sum()) if np.isfinite(seconds).all() else 0.0
+
+
+def _column(log: Log, name: str) -> Curve:
     step = np.array([number(row.get("step")) for row in log])
     return Curve("training", step, np.array([number(row.get(name)) for row in log]))

@@ -227,21 +227,3 @@ def sheet(
 
 
 # ---------------------------------------------------------------------------- subsets
-
-
-def spread(num: int, wanted: int) -> list[int]:
-    """Positions of `wanted` of `num` frames, evenly spaced with both ends; 0 = all.
-
-    Source: NeuralDiff, evaluation/utils.py, sample_linear.
-    """
-    count = min(num, wanted) if wanted else num
-    return np.linspace(0, num - 1, count).round().astype(int).tolist() if num else []
-
-
-def strided(num: int, wanted: int) -> list[int]:
-    """Positions of at most `wanted` of `num` frames, every n-th; 0 = all.
-
-    Source: NeuralDiff, evaluation/video.py, render.
-    """
-    count = min(num, wanted) if wanted else num
-    return list(range(0, num, -(-num // count))) if num else []

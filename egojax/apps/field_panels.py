@@ -12,12 +12,13 @@ import numpy as np
 
 from egojax.apps import figures
 from egojax.apps.field_folder import STREAMS, Rendered
-from egojax.apps.field_frames import spread, to_bytes
+from egojax.apps.field_frames import to_bytes
 from egojax.data import arrays
 from egojax.data.stream_images import NAMES, StreamImages
 from egojax.errors import FrameError
 from egojax.metrics.average_precision import mask_average_precision
 from egojax.metrics.image_quality import psnr
+from egojax.ops.scene_bounds import spread
 from egojax.types import Clip, SkippedFrame
 
 SIZE_INCHES, DOTS_PER_INCH = (8, 5), 100  # Width, height.

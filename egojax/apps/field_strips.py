@@ -17,7 +17,6 @@ from egojax.apps.field_frames import (
     enlarged,
     error_picture,
     gray,
-    spread,
     stream_tiles,
     tinted,
     verdict,
@@ -27,6 +26,7 @@ from egojax.apps.report_parts import number
 from egojax.data.stream_images import NAMES, StreamImages, read_images
 from egojax.errors import FrameError
 from egojax.metrics.schema import format_number
+from egojax.ops.scene_bounds import spread
 
 KEY_FRAMES = 4
 CANDIDATES = 64  # Frames that are looked at for the telling ones.

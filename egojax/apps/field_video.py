@@ -12,12 +12,12 @@ from egojax.apps.field_frames import (
     TILE_WIDTH,
     Titles,
     official_frame,
-    strided,
     summary_frame,
 )
 from egojax.data import arrays
 from egojax.data.video import VideoWriter
 from egojax.errors import UsageError
+from egojax.ops.scene_bounds import strided
 from egojax.types import Clip, SkippedFrame
 
 FPS = 10

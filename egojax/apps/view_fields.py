@@ -22,7 +22,7 @@ from egojax.methods.field_scene import SceneFrames
 from egojax.task import Task
 from egojax.tasks import trained_fields
 from egojax.tasks.trained_fields import FIELDS, TrainedFields
-from egojax.types import Camera, Clip, Source
+from egojax.types import Camera, Clip
 
 MOST_FRUSTA = 40  # Of each split.
 COLORS = {"train": (40, 90, 200), "val": (235, 140, 20), "test": (20, 160, 90)}
@@ -73,17 +73,9 @@ def serve(
     return FieldViewer(
         viewer.start(host, port, docked=True),
         clip,
-        read_places(clip),
+        field_scene.read_places(clip),
         trained,
         chunk,
-    )
-
-
-def read_places(clip: Clip) -> SceneFrames:
-    """The cameras, bounds and slots of a clip; its images stay unread."""
-    blank = np.zeros((1, 1, 3), np.uint8)
-    return field_scene.read_scene(
-        clip.replace(frames=Source(lambda _: blank, clip.num_frames))
     )
 
 

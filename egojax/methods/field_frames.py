@@ -165,8 +165,8 @@ def _nearest(scene: FieldScene, row: int, seat: Camera) -> tuple[int, float, flo
     """
 
     def place_and_gaze(camera: Camera) -> tuple[np.ndarray, np.ndarray]:
-        w2c = np.asarray(camera.w2c, np.float64)
-        return -np.einsum("tij,ti->tj", w2c[:, :3, :3], w2c[:, :3, 3]), w2c[:, 2, :3]
+        gaze = np.asarray(camera.w2c, np.float64)[:, 2, :3]
+        return camera_ops.camera_centers(camera.w2c), gaze
 
     (places, gazes), (place, gaze) = map(place_and_gaze, (scene.camera, seat))
     distance = np.linalg.norm(places - place, axis=-1)

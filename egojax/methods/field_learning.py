@@ -18,6 +18,7 @@ from egojax.methods.nerf_rendering import RenderSettings
 from egojax.models.grid_fields import GridFields
 from egojax.models.nerf import Nerf
 from egojax.ops import field_losses
+from egojax.ops.camera import camera_centers
 from egojax.ops.field_losses import StreamLoss
 
 Logs = dict[str, Any]
@@ -101,8 +102,7 @@ def scene_box(scene: FieldScene) -> SceneBox:
     the way to what is farthest, for cameras that hardly move. The actor is measured in
     twentieths of that way.
     """
-    w2c = np.asarray(scene.camera.w2c, np.float64)
-    centers = -np.einsum("tij,ti->tj", w2c[:, :3, :3], w2c[:, :3, 3])
+    centers = camera_centers(scene.camera.w2c)
     low, high = centers.min(0), centers.max(0)
     far = float(np.median(scene.far))
     radius = max(1.5 * np.linalg.norm(high - low) / 2, 0.1 * far)

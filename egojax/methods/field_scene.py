@@ -4,7 +4,7 @@ A ray is named by its frame (a row of the scene) and its pixel (row by row): ima
 8-bit, and rays are made where they are used.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 import jax
@@ -17,7 +17,8 @@ from egojax.data.stream import host_frames
 from egojax.errors import UsageError
 from egojax.methods.field_rays import FieldRays, field_rays
 from egojax.ops import scene_bounds
-from egojax.types import Camera, Clip, SkippedFrame, typed
+from egojax.ops.camera import camera_centers
+from egojax.types import Camera, Clip, SkippedFrame, Source, typed
 
 
 @struct.dataclass
@@ -90,6 +91,18 @@ def read_scene(clip: Clip, read_ahead: int = 8) -> SceneFrames:
     return SceneFrames(scene, frame_idx, split, skipped)
 
 
+def read_places(clip: Clip, left_out: Collection[str] = ()) -> SceneFrames:
+    """The same without reading an image: images of the scene are blank, (1, 1).
+
+    Args:
+      left_out: Names of frames whose images could not be read.
+    """
+    blank = np.zeros((1, 1, 3), np.uint8)
+    names = clip.frame_ids
+    frames = Source(lambda t: None if names[t] in left_out else blank, len(names))
+    return read_scene(clip.replace(frames=frames))
+
+
 def _stacked(name: str, cameras: list[Camera]) -> Camera:
     kinds = {(c.lens, c.distortion is None) for c in cameras}
     if len(kinds) > 1:
@@ -113,11 +126,10 @@ def middle(scene: FieldScene) -> int:
 
     A viewpoint from which a clip can be told.
     """
-    w2c = np.asarray(scene.camera.w2c, np.float64)
-    centers = -np.einsum("tij,ti->tj", w2c[:, :3, :3], w2c[:, :3, 3])
+    centers = camera_centers(scene.camera.w2c)
     place = np.linalg.norm(centers - np.median(centers, 0), axis=-1)
-    gaze = np.median(w2c[:, 2, :3], 0)
-    turn = np.linalg.norm(w2c[:, 2, :3] - gaze, axis=-1)
+    gazes = np.asarray(scene.camera.w2c, np.float64)[:, 2, :3]
+    turn = np.linalg.norm(gazes - np.median(gazes, 0), axis=-1)
     return int(np.argmin(place / max(np.median(place), 1e-9) + turn))
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from egojax.data.stream_images import StreamImages
+from egojax.data.stream_images import NAMES, StreamImages
 from egojax.methods.benchmark_scores import BenchmarkFrame, BenchmarkScores
 from egojax.metrics.average_precision import ScoredMask, SoftMaskScores
 from egojax.metrics.depth import DepthScores
@@ -130,8 +130,7 @@ def _groups_of(frame: ScoredFrame) -> list[str]:
 
 
 def _streams(shown: StreamImages) -> dict[str, np.ndarray]:
-    names = ("static", "moving", "actor")
-    named = dict(zip(names, shown.masks, strict=False))
+    named = dict(zip(NAMES, shown.masks, strict=False))
     return {**named, "dynamic": shown.dynamic}
 
 

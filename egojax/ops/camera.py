@@ -264,6 +264,12 @@ def camera_from_colmap(
     )
 
 
+def camera_centers(w2c: npt.ArrayLike) -> np.ndarray:
+    """Where cameras are: world, float64 (T, 3), of poses (T, 4, 4)."""
+    poses = np.asarray(w2c, np.float64)
+    return -np.einsum("tji,tj->ti", poses[:, :3, :3], poses[:, :3, 3])
+
+
 def centers_from_integers(intrinsics: npt.ArrayLike) -> np.ndarray:
     """Intrinsics for pixel centers at (0.5, 0.5) from ones for centers at (0, 0).
 

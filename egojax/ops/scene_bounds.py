@@ -1,4 +1,4 @@
-"""Depth bounds, splits and slots of the frames that a radiance field is trained on.
+"""Depth bounds, splits, slots and subsets of the frames of a radiance field.
 
 On the host, in float64: computed once a clip. `near` and `far` are camera z in world
 units. A `slot` is the row of a frame in the tables of time and appearance codes.
@@ -176,3 +176,21 @@ def nearest_training(slots_train: np.ndarray, slots_query: np.ndarray) -> np.nda
     below = np.maximum(above - 1, 0)
     is_below = np.abs(query - known[below]) <= np.abs(known[above] - query)
     return np.where(is_below, known[below], known[above])
+
+
+def spread(num: int, wanted: int) -> list[int]:
+    """Positions of `wanted` of `num` frames, evenly spaced with both ends; 0 = all.
+
+    Source: NeuralDiff, evaluation/utils.py, sample_linear.
+    """
+    count = min(num, wanted) if wanted else num
+    return np.linspace(0, num - 1, count).round().astype(int).tolist() if num else []
+
+
+def strided(num: int, wanted: int) -> list[int]:
+    """Positions of at most `wanted` of `num` frames, every n-th; 0 = all.
+
+    Source: NeuralDiff, evaluation/video.py, render.
+    """
+    count = min(num, wanted) if wanted else num
+    return list(range(0, num, -(-num // count))) if num else []

@@ -3,7 +3,6 @@
 import functools
 import itertools
 import pathlib
-import time
 import zlib
 from collections.abc import Iterator
 from typing import Any
@@ -23,6 +22,7 @@ from egojax.methods import field_frames, field_scene, field_scores
 from egojax.methods.field_scene import SceneFrames
 from egojax.methods.field_scores import ScoredFrame
 from egojax.models import convert, weights
+from egojax.ops import scene_bounds
 from egojax.task import Block, Progress, Stage, Task
 from egojax.tasks import (
     clips,
@@ -81,7 +81,7 @@ def _stages(config: Any) -> tuple[Stage, ...]:
             "score",
             functools.partial(_score, config),
             reads=judged,
-            needs=(STREAMS,),
+            needs=(STREAMS, "render.json"),
             writes=("scores.json", "official/metrics.txt"),
         ),
     )
@@ -97,12 +97,13 @@ def _fit(
     path = field_config.weights_path(config, clip)
     if path is not None:
         found = _given(config, path)
+        trained_fields.make(config, found, path)  # Refuses those of another network.
+        field_config.check_slots(found.about, frames.scene)
     else:
         about = field_config.about_fields(config, frames.scene)
+        field_config.check_slots(about, frames.scene)
         model = _train(config, frames, about, folder, progress)
         found = FieldFile(weights.named_weights(model), about)
-    # Refuses weights of another network.
-    trained_fields.make(config, found, path or FIELDS)
     if distributed.is_first():
         field_files.write_fields(folder.path / FIELDS, found)
     return frames.skipped
@@ -158,8 +159,7 @@ def _train(
     where = folder.path / "fit"
     if distributed.is_first():
         arrays.make_folder(where)
-    start = time.monotonic()
-    model = loop.fit(
+    return loop.fit(
         field_config.make_fields(config, about),
         functools.partial(_blocks, config, frames, put(frames.scene, whole(mesh))),
         make_optimizer(field_config.optimizer(config, steps)),
@@ -175,10 +175,6 @@ def _train(
         where,
         progress=progress,
     )
-    seconds = time.monotonic() - start
-    if distributed.is_first():
-        arrays.write_json(where / "time.json", {"steps": steps, "seconds": seconds})
-    return model
 
 
 def _blocks(
@@ -204,18 +200,20 @@ def _render(
     config: Any, clip: Clip, folder: ClipFolder, progress: Progress
 ) -> list[SkippedFrame]:
     """Frames that are there are kept: a run that was killed goes on."""
-    frames = field_scene.read_scene(clip, config.read.ahead)
+    left_out = {row["frame"] for row in (folder.done("fit") or {}).get("skipped", ())}
+    frames = field_scene.read_places(clip, left_out)
     fields, model = trained_fields.read(config, folder.path / FIELDS)
     render = field_frames.make_renderer(
         fields,
         model,
-        frames.scene.size_hw,
+        clip.size_hw,
         suppress_actor=config.render.suppress_actor,
         chunk=config.render.chunk,
     )
     rows = _rows(config, frames)
     place = _fixed_place(config, clip, frames)
-    times = _evenly(rows, config.render.fixed)
+    count = config.render.fixed
+    times = rows[scene_bounds.strided(len(rows), max(count, 0))] if count else ()
     jobs = [(STREAMS, frames.scene, row) for row in rows]
     if len(times):
         fixed = field_frames.seen_from(frames.scene, place)
@@ -240,30 +238,21 @@ def _rows(config: Any, frames: SceneFrames) -> np.ndarray:
     """Rows of the scene that are rendered."""
     splits = {"held_out": ("val", "test"), "test": ("test",)}
     wanted = splits.get(config.render.frames, ("train", "val", "test"))
-    return _evenly(frames.rows(*wanted), config.render.max_frames or -1)
-
-
-def _evenly(rows: np.ndarray, count: int) -> np.ndarray:
-    """So many of the rows, evenly spaced, ends included; all for -1."""
-    if count < 0 or count >= len(rows):
-        return rows
-    return rows[np.round(np.linspace(0, len(rows) - 1, count)).astype(int)]
+    rows = frames.rows(*wanted)
+    return rows[scene_bounds.spread(len(rows), config.render.max_frames)]
 
 
 def _fixed_place(config: Any, clip: Clip, frames: SceneFrames) -> int:
     """The row whose viewpoint is the fixed one."""
     wanted = config.render.fixed_frame
-    if wanted is None and clip.name in neuraldiff.FIXED_VIEWS:
-        number = neuraldiff.FIXED_VIEWS[clip.name]
-        found = [
-            images.last_number(_name(clip, frames, r)) for r in range(len(frames.split))
-        ]
-        return (
-            found.index(number) if number in found else field_scene.middle(frames.scene)
-        )
-    if wanted is None:
-        return field_scene.middle(frames.scene)
     names = [_name(clip, frames, row) for row in range(len(frames.split))]
+    if wanted is None:
+        numbers = [images.last_number(name) for name in names]
+        published = neuraldiff.FIXED_VIEWS.get(clip.name)
+        is_there = published is not None and published in numbers
+        return (
+            numbers.index(published) if is_there else field_scene.middle(frames.scene)
+        )
     if wanted not in names:
         raise UsageError(
             f"{clip.name}: config.render.fixed_frame={wanted}: no such frame; the "
@@ -284,7 +273,7 @@ def _score(
         benchmark = epic_benchmark.read(config.eval.benchmark, clip)
     frames = _scored_frames(clip, benchmark, folder, progress, skipped)
     found = field_scores.score_frames(frames, ssim=config.eval.ssim)
-    about = _about(folder)
+    about = arrays.read_json(folder.path / "render.json")
     rows = {"names": found.groups, "frames": found.frames, "about": about}
     arrays.write_json(folder.path / "scores.json", rows)
     if "test" in found.groups:
@@ -328,12 +317,3 @@ def truth_of(clip: Clip, t: int) -> dict[str, np.ndarray]:
         layers["static_depth"] = "static_depth"
     found = {k: find_layer(clip.truth, layer)[t] for k, layer in layers.items()}
     return {k: v for k, v in found.items() if v is not None}
-
-
-def _about(folder: ClipFolder) -> dict[str, Any]:
-    """What the report tells of the run."""
-    about: dict[str, Any] = {}
-    for name in ("render.json", "fit/time.json"):
-        if (folder.path / name).exists():
-            about |= arrays.read_json(folder.path / name)
-    return about

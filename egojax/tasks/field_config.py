@@ -141,15 +141,10 @@ def settled(config: Any, clip: Clip) -> Clip:
 
 def about_fields(config: Any, scene: FieldScene) -> dict[str, Any]:
     """What fields of a scene are, as `fields.npz` keeps it: kind and sizes."""
-    num_slots = max(2, int(max(np.max(scene.slots), np.max(scene.looks))) + 1)
     if config.fields.kind != "grid":
-        sizes = _nerf_sizes(config)
-        if num_slots > sizes.num_slots:
-            raise UsageError(
-                f"frames have slots up to {num_slots - 1}, and config.nerf.N_vocab is "
-                f"{sizes.num_slots}; expected at least {num_slots}"
-            )
-        return {"kind": config.fields.kind, "sizes": dataclasses.asdict(sizes)}
+        sizes = dataclasses.asdict(_nerf_sizes(config))
+        return {"kind": config.fields.kind, "sizes": sizes}
+    num_slots = max(2, _last_slot(scene) + 1)
     box = field_learning.scene_box(scene)
     return {
         "kind": "grid",
@@ -158,6 +153,24 @@ def about_fields(config: Any, scene: FieldScene) -> dict[str, Any]:
         ),
         "box": {k: np.asarray(v).tolist() for k, v in vars(box).items()},
     }
+
+
+def check_slots(about: Mapping[str, Any], scene: FieldScene) -> None:
+    """Refuses fields that have no codes for the times of a scene.
+
+    Raises:
+      UsageError: a frame's slot is beyond the tables.
+    """
+    last, count = _last_slot(scene), about["sizes"]["num_slots"]
+    if last >= count:
+        raise UsageError(
+            f"frames have slots up to {last}, the fields have codes for {count}; set "
+            "config.views.num_slots to that, or config.nerf.N_vocab to more to train"
+        )
+
+
+def _last_slot(scene: FieldScene) -> int:
+    return int(max(np.max(scene.slots), np.max(scene.looks)))
 
 
 def _grid_sizes(fields_of: Any, num_slots: int, num_frames: int) -> GridConfig:

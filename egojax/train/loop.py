@@ -124,9 +124,7 @@ def fit(
         stop_signals() as stop,
     ):
         run = _Run(config, checkpoints, plan)
-        state = run.restore()
-        if state is None:
-            state = start(init, init_key, tx, plan)
+        state = run.restore() or start(init, init_key, tx, plan)
         step_fn = make_train_step(loss, plan, tx, mesh, pieces=config.pieces)
         is_stopped = StopVote(mesh)
         with TrainLog(folder, run.done, writes=is_first()) as log:

@@ -195,6 +195,22 @@ def test_weights_of_another_network_are_one_line_each(finished, capsys, tmp_path
     assert "time is (6, 16); the network's is (7, 16)" in line
 
 
+def test_weights_of_a_shorter_clip_are_refused(finished, capsys, tmp_path):
+    """Time codes beyond the tables would silently be those of the last frame."""
+    weights = finished / "clips" / "world-0" / "fields.npz"
+    words = [f"--config.train.weights={weights}", "--config.world.num_frames=12"]
+    (line,) = refused(capsys, tmp_path, *words)
+    assert "slots up to 11, the fields have codes for 9" in line
+
+
+def test_variants_compose_and_keep_the_size_of_the_data():
+    path = cli.find_config("configs/decomposition.py")[0]
+    for variant in ("official", "nerfw"):
+        both = cli.load_config(path, f"bench+{variant}")
+        assert both.data.scale == cli.load_config(path, "bench").data.scale == 2.0
+        assert both.train.learning_rate == 5e-4
+
+
 def scene(folder: pathlib.Path, num: int = 4, size=(24, 32), **changes) -> pathlib.Path:
     """A scene in the layout of NeuralDiff; its frames are a gradient."""
     ids = list(range(num))

@@ -6,6 +6,7 @@ import pytest
 
 from egojax.apps import field_frames
 from egojax.apps.field_frames import Moment, Titles
+from egojax.ops import scene_bounds
 from tests.rendered_clips import SIZE_HW, make_images
 
 PHOTO = np.random.default_rng(1).integers(0, 256, (*SIZE_HW, 3), np.uint8)
@@ -147,13 +148,13 @@ def test_the_summary_has_a_row_for_own_view_masks_and_fixed_view():
 
 def test_subsets_are_those_of_the_published_code():
     """Specification of NeuralDiff, section 10.8."""
-    assert field_frames.spread(10, 4) == [0, 3, 6, 9]
-    assert field_frames.spread(7, 3) == [0, 3, 6]
-    assert field_frames.strided(900, 20) == list(range(0, 900, 45))
-    assert field_frames.strided(900, 500) == list(range(0, 900, 2))
+    assert scene_bounds.spread(10, 4) == [0, 3, 6, 9]
+    assert scene_bounds.spread(7, 3) == [0, 3, 6]
+    assert scene_bounds.strided(900, 20) == list(range(0, 900, 45))
+    assert scene_bounds.strided(900, 500) == list(range(0, 900, 2))
 
 
-@pytest.mark.parametrize("choose", [field_frames.spread, field_frames.strided])
+@pytest.mark.parametrize("choose", [scene_bounds.spread, scene_bounds.strided])
 def test_a_subset_of_none_or_more_than_all_is_all(choose):
     assert choose(5, 0) == choose(5, 9) == [0, 1, 2, 3, 4]
     assert choose(0, 3) == [] and choose(5, 1) == [0]

@@ -17,7 +17,7 @@ from egojax import tasks
 from egojax.apps import cli
 from egojax.apps.novel_views import Wish
 from egojax.errors import UsageError
-from egojax.methods import field_frames
+from egojax.methods import field_frames, field_scene
 from egojax.tasks import trained_fields
 from tests.apps.test_view import BROWSER, BUDGETS_MS, photograph
 
@@ -83,7 +83,7 @@ def test_what_it_paints_for_a_recorded_camera_is_that_frame(viewer, folder):
     """By the renderer of the job: the same rays of the same fields."""
     config = cli.parse([*CONFIG, f"--workdir={folder}"]).config
     clip = tasks.make(config, "view", folder).clips["world-0"]()
-    scene = view_fields.read_places(clip).scene
+    scene = field_scene.read_places(clip).scene
     trained = trained_fields.read(config, folder / "clips/world-0/fields.npz")
     expected = field_frames.make_renderer(*trained, clip.size_hw)(scene, 5)
     camera = jax.tree.map(lambda leaf: leaf[5], scene.camera)
@@ -123,7 +123,7 @@ def test_the_slider_of_time_shows_a_frame_and_its_photograph(viewer):
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
 def test_a_browser_shows_what_the_fields_show(viewer, tmp_path):
     """The middle of the page has the mean colour of the middle of the picture."""
-    scene = view_fields.read_places(viewer._clip).scene
+    scene = field_scene.read_places(viewer._clip).scene
     camera = jax.tree.map(lambda leaf: leaf[viewer.shown], scene.camera)
     (picture,) = viewer.artist.paint(Wish(camera, viewer.shown, False), 1)
     height, width = picture.depth.shape

@@ -170,12 +170,15 @@ def make_clip(
         flow_fwd=source(lambda t: renderer.flow(t, 1)),
         flow_bwd=source(lambda t: renderer.flow(t, -1)),
         tracks=source(renderer.tracks),
-        streams={
-            name: source(functools.partial(_stream, renderer, name))
-            for name in ("dynamic", "moving", "actor")
-        },
+        streams=_streams(renderer, count),
     )
     return seen.replace(truth=truth)
+
+
+def _streams(renderer: Renderer, count: int) -> dict[str, Source[Any]]:
+    names = ("dynamic", "moving", "actor")
+    reads = (functools.partial(_stream, renderer, name) for name in names)
+    return {name: Source(read, count) for name, read in zip(names, reads, strict=True)}
 
 
 def _stream(renderer: Renderer, name: str, t: int) -> np.ndarray:

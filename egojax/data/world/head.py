@@ -3,6 +3,7 @@
 import numpy as np
 
 from egojax.errors import UsageError
+from egojax.ops.camera import camera_centers
 
 EYE_HEIGHT = 1.56
 LOWEST = 1.0  # That a real head may bend down to, metres.
@@ -68,11 +69,6 @@ def rigid(rot: np.ndarray, shift: np.ndarray) -> np.ndarray:
     return pose
 
 
-def eyes(w2c: np.ndarray) -> np.ndarray:
-    """Camera centres (T, 3)."""
-    return -np.einsum("tji,tj->ti", w2c[:, :3, :3], w2c[:, :3, 3])
-
-
 def fit_path_to_room(
     w2c: np.ndarray, *, reach: float = 0.95, eye_height: float = EYE_HEIGHT
 ) -> tuple[np.ndarray, tuple[float, float]]:
@@ -94,7 +90,7 @@ def fit_path_to_room(
       UsageError: The poses are not (T, 4, 4), finite and rigid.
     """
     _check_path(w2c)
-    rot, at = w2c[:, :3, :3], eyes(w2c)
+    rot, at = w2c[:, :3, :3], camera_centers(w2c)
     turn = _level(rot)
     at, rot = at @ turn.T, rot @ turn.T
     look = rot[:, 2, :2].sum(0)

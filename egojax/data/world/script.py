@@ -25,6 +25,7 @@ from egojax.data.world.plan import (
 )
 from egojax.data.world.room import Room
 from egojax.data.world.unroll import Script, head_path, unroll
+from egojax.ops.camera import camera_centers
 
 REACH, CARRY, RETREAT, SLIDE = 0.5, 1.1, 0.45, 0.5  # Seconds of the parts of an event.
 
@@ -61,7 +62,7 @@ def make_script(
         visits = draw_visits(rng, num_frames, fps, len(room.stations))
     stand = _stand(rng, room, visits, num_frames, fps)
     if camera_path is not None:
-        stand = head.eyes(camera_path)[:, :2]
+        stand = camera_centers(camera_path)[:, :2]
     plan = start_plan(rng, room, models, stations, clusters, num_frames, fps)
     plan.stand, plan.hold = stand, _carrying_place(room, visits, stand, fps)
     plan.handled = range(len(models)) if handled is None else handled
@@ -94,7 +95,7 @@ def draw_visits(
 
 def _visits_of_path(w2c: np.ndarray, room: Room, fps: float) -> list[Visit]:
     """Which station a given head path looks at, in runs."""
-    eye, look = head.eyes(w2c), w2c[:, 2, :3]
+    eye, look = camera_centers(w2c), w2c[:, 2, :3]
     to = np.array([s.target for s in room.stations])[None] - eye[:, None]
     to /= np.linalg.norm(to, axis=-1, keepdims=True)
     nearest = np.argmax(np.einsum("tsi,ti->ts", to, look), -1)

@@ -8,6 +8,7 @@ import numpy as np
 from egojax.data.world import body, head
 from egojax.data.world.plan import MAX_LEAN, PULL, Event, Plan, Visit, ease
 from egojax.data.world.room import TOP
+from egojax.ops.camera import camera_centers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +87,7 @@ def _contact(plan: Plan) -> Callable[[Event], np.ndarray]:
 
 def _hand(plan: Plan, w2c: np.ndarray) -> np.ndarray:
     """Poses of the arm's links over the script."""
-    eye, fps = head.eyes(w2c), plan.fps
+    eye, fps = camera_centers(w2c), plan.fps
     ahead = head.follow(w2c[:, 2, :2], fps, 0.15)
     ahead = np.concatenate([ahead, np.zeros((len(ahead), 1))], -1)
     ahead /= np.maximum(np.linalg.norm(ahead, axis=-1, keepdims=True), 1e-6)

@@ -7,6 +7,7 @@ import pytest
 
 from egojax.data.world import benchmark, head, state
 from egojax.errors import UsageError
+from egojax.ops.camera import camera_centers
 
 
 def random_path(seed: int, count: int = 80) -> np.ndarray:
@@ -32,7 +33,7 @@ def test_a_camera_that_looks_at_a_point_sees_it_in_the_middle():
     assert seen[2] == pytest.approx(np.linalg.norm(target - eye))
     assert w2c[0, 0, 2] == pytest.approx(0.0, abs=1e-12)  # No roll: x stays level.
     assert w2c[0, 1, 2] < 0.0  # The picture's y points down.
-    np.testing.assert_allclose(head.eyes(w2c), eye, atol=1e-12)
+    np.testing.assert_allclose(camera_centers(w2c), eye, atol=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -43,7 +44,7 @@ def test_fitting_undoes_any_similarity_of_a_path(seed):
     turn, _ = np.linalg.qr(rng.normal(size=(3, 3)))
     turn *= np.sign(np.linalg.det(turn))
     scale, shift = rng.uniform(0.1, 20.0), rng.normal(size=3)
-    eyes = scale * head.eyes(path) @ turn.T + shift
+    eyes = scale * camera_centers(path) @ turn.T + shift
     rot = path[:, :3, :3] @ turn.T
     moved = head.rigid(rot, -np.einsum("tij,tj->ti", rot, eyes))
     again, half_again = head.fit_path_to_room(moved)
@@ -54,7 +55,7 @@ def test_fitting_undoes_any_similarity_of_a_path(seed):
 @pytest.mark.parametrize("seed", range(3))
 def test_a_fitted_path_is_upright_and_above_the_free_floor(seed):
     fitted, half = head.fit_path_to_room(random_path(seed))
-    eye = head.eyes(fitted)
+    eye = camera_centers(fitted)
     assert (np.abs(eye[:, :2]) <= half).all()
     assert eye[:, 2].min() > 1.0 - 1e-9 and np.median(eye[:, 2]) == pytest.approx(1.56)
     assert np.abs(fitted[:, 0, 2]).mean() < 0.05  # x level
