@@ -24,6 +24,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from bench_rows import line
 from scipy.optimize import linear_sum_assignment
 
 from egojax.methods import association, tracker
@@ -474,30 +475,6 @@ def sweep_row(scene: Scene, solver: Any, num_settings: int = 64) -> dict[str, An
         compile_s=compile_s,
         note=f"{together / alone:.1f} times one ({alone:.1f} ms); bar: 16",
     )
-
-
-def line(
-    name: str,
-    ours: float,
-    *,
-    reference: float | None = None,
-    simple: float | None = None,
-    error: float | None = None,
-    compile_s: float | None = None,
-    note: str = "",
-) -> dict[str, Any]:
-    """One line of the table, in milliseconds."""
-    return {
-        "name": name,
-        "ours_ms": ours,
-        "reference_ms": reference,
-        "simple_ms": simple,
-        "ratio_reference": None if reference is None else reference / ours,
-        "ratio_simple": None if simple is None else simple / ours,
-        "error": error,
-        "compile_s": compile_s,
-        "note": note,
-    }
 
 
 def rows() -> Iterator[dict[str, Any]]:

@@ -29,6 +29,7 @@ import field_references
 import jax
 import jax.numpy as jnp
 import numpy as np
+from bench_rows import line
 from flax import nnx
 
 from egojax.methods import (
@@ -131,30 +132,6 @@ def machine() -> Machine:
     big = np.ones(1 << 25, np.uint8)
     product, copy = cpu_ms([lambda: a @ b, big.copy], 9)
     return Machine(2 * a.size * 256 / product * 1e3, 2 * big.nbytes / copy * 1e3)
-
-
-def line(
-    name: str,
-    ours: float,
-    *,
-    reference: float | None = None,
-    simple: float | None = None,
-    error: float | None = None,
-    compile_s: float | None = None,
-    note: str = "",
-) -> dict[str, Any]:
-    """One line of the table, in milliseconds."""
-    return {
-        "name": name,
-        "ours_ms": ours,
-        "reference_ms": reference,
-        "simple_ms": simple,
-        "ratio_reference": None if reference is None else reference / ours,
-        "ratio_simple": None if simple is None else simple / ours,
-        "error": error,
-        "compile_s": compile_s,
-        "note": note,
-    }
 
 
 def floor_note(ours_ms: float, floor_ms: float) -> str:
