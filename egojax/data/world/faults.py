@@ -13,7 +13,7 @@ import numpy as np
 
 # Streams of random numbers: one fault's draws do not depend on another's strength.
 IDS, SWAPS, MISSES, SPLITS, MERGES, CATEGORIES, INVENTIONS = range(7)
-OUTLINES, FEATURES, DEPTH, POSES = range(7, 11)
+OUTLINES, FEATURES, DEPTH, POSES, EXPOSURE, LAMP = range(7, 13)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +38,9 @@ class Imperfections:
     depth_jitter: float = 0.0  # Relative change of the scale from frame to frame.
     pose_metres: float = 0.0  # Drifting pose error, one sigma.
     pose_degrees: float = 0.0
+    pose_frames: float = 30.0  # In which it becomes another; 1 = new in each frame.
+    exposure_stops: float = 0.0  # Drifting error of the exposure, one sigma.
+    lamp: float = 0.0  # Light of a lamp that goes on and off, over that of the room.
 
 
 class FaultState(NamedTuple):
@@ -78,6 +81,17 @@ class Moment(NamedTuple):
 def random(seed: int, stream: int, t: int = 0) -> np.random.Generator:
     """The random numbers of one fault in one frame."""
     return np.random.default_rng([seed, stream, t])
+
+
+def drift(
+    rng: np.random.Generator, num_frames: int, frames: float, size: int
+) -> np.ndarray:
+    """What wanders in `frames` frames from one draw to the next, (T, size), sigma 1."""
+    place = np.arange(num_frames) / frames
+    knots = rng.normal(size=(int(num_frames / frames) + 4, size))
+    low = place.astype(int)
+    weight = (1.0 - np.cos(np.pi * (place - low))) / 2.0
+    return (1.0 - weight)[:, None] * knots[low] + weight[:, None] * knots[low + 1]
 
 
 def first(num_objects: int, slots: int = 2) -> FaultState:

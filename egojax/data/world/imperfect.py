@@ -1,9 +1,10 @@
 """What detectors, 2D trackers, depth networks and SLAM make of the true world.
 
-`imperfect(clip)` replaces the inputs of a clip (2D segments, features, depth, cameras)
-by faulty ones, each fault with a strength of its own, from a seed. The truth stays in
-`clip.truth`. Faults last: a wrong category sticks to a 2D id, a missed or split mask
-stays so for a while, a pose error drifts. Ids are spread over 24 bits as those of DEVA.
+`imperfect(clip)` replaces the inputs of a clip (2D segments, features, depth, cameras,
+pictures) by faulty ones, each fault with a strength of its own, from a seed. The truth
+stays in `clip.truth`. Faults last: a wrong category sticks to a 2D id, a missed or
+split mask stays so for a while, a pose error drifts. Ids are spread over 24 bits as
+those of DEVA.
 
 Units: rates are events per second of visibility, lengths are frames, errors are metres,
 degrees, pixels, or shares.
@@ -14,6 +15,7 @@ import threading
 import cv2
 import numpy as np
 
+from egojax.data.world import pictures
 from egojax.data.world.faults import (
     DEPTH,
     FEATURES,
@@ -22,6 +24,7 @@ from egojax.data.world.faults import (
     FaultState,
     Imperfections,
     Moment,
+    drift,
     first,
     random,
     step,
@@ -55,6 +58,10 @@ PRESETS: dict[str, Imperfections] = {
         pose_metres=0.02,
         pose_degrees=0.5,
     ),
+    # What radiance fields suffer from, one at a time.
+    "poses": Imperfections(pose_metres=0.01, pose_degrees=0.5, pose_frames=1.0),
+    "exposure": Imperfections(exposure_stops=0.3),
+    "lighting": Imperfections(lamp=1.5),
 }
 
 
@@ -76,6 +83,7 @@ def imperfect(clip: Clip, faults: Imperfections, seed: int) -> Clip:
     truth = clip.truth
     cameras = truth.camera and _noisy_cameras(truth.camera, faults, seed, num)
     return clip.replace(
+        frames=clip.frames and pictures.faulty(clip.frames, truth, faults, seed),
         labels=Source(lambda t: history.frame(t)[0], num),
         segments=Source(lambda t: history.frame(t)[1], num),
         features=Source(lambda t: history.frame(t)[2], num),
@@ -267,23 +275,18 @@ def monocular(depth: Source, faults: Imperfections, seed: int) -> Source:
 def _noisy_cameras(
     cameras: Source, faults: Imperfections, seed: int, num_frames: int
 ) -> Source:
-    """Poses with an error that drifts over about a second."""
-    rng = random(seed, POSES)
-    knots = rng.normal(size=(num_frames // 30 + 4, 6))
-    knots[:, :3] *= faults.pose_metres
-    knots[:, 3:] *= np.radians(faults.pose_degrees)
+    """Poses with an error that drifts."""
+    twists = drift(random(seed, POSES), num_frames, faults.pose_frames, 6)
+    twists[:, :3] *= faults.pose_metres
+    twists[:, 3:] *= np.radians(faults.pose_degrees)
 
     def read(t: int) -> Camera | None:
         camera = cameras[t]
         if camera is None:
             return None
-        index, share = divmod(t / 30.0, 1.0)
-        weight = (1.0 - np.cos(np.pi * share)) / 2.0
-        low, high = knots[int(index)], knots[int(index) + 1]
-        twist = (1.0 - weight) * low + weight * high
         move = np.eye(4)
-        move[:3, :3] = cv2.Rodrigues(twist[3:])[0]
-        move[:3, 3] = twist[:3]
+        move[:3, :3] = cv2.Rodrigues(twists[t, 3:])[0]
+        move[:3, 3] = twists[t, :3]
         return camera.replace(w2c=(move @ camera.w2c).astype(camera.w2c.dtype))
 
     return Source(read, num_frames)
