@@ -46,11 +46,14 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         repeat=1,  # The clip played so often.
         scale=4.0,  # Images are made so many times smaller.
         fps=placeholder(float),
+        # Folder with a mask of each frame, named as the frame: not 0 where something
+        # moves, as another job found. {clip} in it is the clip's name.
+        motion=placeholder(str),
     )
     config.world = dict(
         num_frames=120,
         size_hw=(256, 456),
-        faults="none",  # none | all
+        faults="none",  # none | all | poses | exposure | lighting
         camera_path=placeholder(str),  # Drive the head by these poses (meta.json).
         scene="kitchen",  # kitchen | handling (one thing carried about)
     )
@@ -111,7 +114,18 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         beta_min=0.03,
         far_wall=True,  # In training rays end at a wall of random colour.
         density=0.01,  # Weight of the density of what is not static.
-        distortion=0.1,  # kind=grid: of how widely a ray's weight is spread.
+        distortion=0.1,  # kind=grid: of how widely a ray's weight is spread,
+        motion=0.1,  # of what data.motion says moves and the fields say is static,
+        rest=0.0,  # and, times that, of what rests and is not static.
+    )
+    config.cameras = dict(  # Of kind=grid.
+        refine=False,  # Poses have errors, which are learned.
+        rate=0.1,  # Times the learning rate, of poses.
+        penalty=0.01,  # Weight of how far cameras are moved.
+        # Then the poses of frames that were held out, by their images, while the fields
+        # stay as they are; 0 = they are taken as they come.
+        align_steps=200,
+        exposure=False,  # Colours of each frame have a gain of their own.
     )
     config.train = dict(
         weights=placeholder(str),  # Fields that exist: fields.npz or a published .ckpt.

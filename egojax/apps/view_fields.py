@@ -73,7 +73,7 @@ def serve(
     return FieldViewer(
         viewer.start(host, port, docked=True),
         clip,
-        field_scene.read_places(clip),
+        trained_fields.places(trained, clip),
         trained,
         chunk,
     )

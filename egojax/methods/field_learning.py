@@ -4,6 +4,7 @@ A batch is (rays, scene): int32 (R, 2) of frames and pixels, and the `FieldScene
 all steps share. What is logged are the terms of the loss and the error of the colours.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -12,11 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from egojax.methods import field_scene, grid_rendering, nerf_rendering
+from egojax.methods.field_rays import moved_rays
 from egojax.methods.field_scene import FieldScene
 from egojax.methods.grid_rendering import GridSettings, SceneBox
 from egojax.methods.nerf_rendering import RenderSettings
 from egojax.models.grid_fields import GridFields
 from egojax.models.nerf import Nerf
+from egojax.models.poses import PoseErrors
 from egojax.ops import field_losses
 from egojax.ops.camera import camera_centers
 from egojax.ops.field_losses import StreamLoss
@@ -54,40 +57,80 @@ def nerf_loss(
     return loss
 
 
-def grid_loss(
-    settings: GridSettings,
-    box: SceneBox,
-    *,
-    density: float = field_losses.DENSITY_WEIGHT,
-    distortion: float = 0.0,
-) -> Callable[[GridFields, Batch, jax.Array], tuple[jax.Array, Logs]]:
-    """The loss of the fast fields: the published terms, and that of the proposal.
+@dataclasses.dataclass(frozen=True)
+class GridLoss:
+    """The weights of the fast fields' loss: the published terms, and more."""
 
-    Args:
-      settings: Of the renderer.
-      box: Of the scene.
-      density: Weight of the density of what is not static,
-      distortion: and of how widely the weight of a ray is spread.
-    """
+    density: float = field_losses.DENSITY_WEIGHT  # Of what is not static.
+    distortion: float = 0.0  # How widely the weight of a ray is spread.
+    motion: float = 0.0  # What is known to move is not static,
+    rest: float = 0.0  # and what is known to rest is, times that.
+    poses: float = 0.0  # How far cameras are moved.
+
+
+def grid_loss(
+    settings: GridSettings, box: SceneBox, weights: GridLoss = GridLoss()
+) -> Callable[[GridFields, Batch, jax.Array], tuple[jax.Array, Logs]]:
+    """The loss of the fast fields, and that of their proposal."""
 
     def loss(model: GridFields, batch: Batch, key: jax.Array) -> tuple[jax.Array, Logs]:
-        (frame, pixel), scene = batch[0].T, batch[1]
-        rays = field_scene.rays_of(scene, frame, pixel)
-        target = field_scene.colors_of(scene, frame, pixel)
-        draws = grid_rendering.draw(key, len(target), settings)
-        out = grid_rendering.render_training(model, rays, box, settings, draws)
-        terms = field_losses.stream_loss(
-            *(out.fine, out.uncertainty, out.changing_density, target),
-            density_weight=density,
-        )
-        more = {
-            "interlevel_loss": out.interlevel.sum(-1).mean(),
-            "distortion_loss": distortion * out.distortion.mean(),
-        }
-        total = terms.total + sum(more.values())
-        return total, {**_logs(terms, out.fine, target), **more}
+        return _grid_loss(model, model.poses, batch, key, settings, box, weights)
 
     return loss
+
+
+def poses_loss(
+    fields: GridFields,
+    settings: GridSettings,
+    box: SceneBox,
+    weights: GridLoss = GridLoss(),
+) -> Callable[[PoseErrors, Batch, jax.Array], tuple[jax.Array, Logs]]:
+    """The same for poses alone: where frames were taken that the fields do not know.
+
+    Args:
+      fields: These do not learn.
+      settings, box, weights: As in `grid_loss`.
+    """
+
+    def loss(model: PoseErrors, batch: Batch, key: jax.Array) -> tuple[jax.Array, Logs]:
+        return _grid_loss(fields, model, batch, key, settings, box, weights)
+
+    return loss
+
+
+def _grid_loss(
+    model: GridFields,
+    poses: PoseErrors | None,
+    batch: Batch,
+    key: jax.Array,
+    settings: GridSettings,
+    box: SceneBox,
+    weights: GridLoss,
+) -> tuple[jax.Array, Logs]:
+    (frame, pixel), scene = batch[0].T, batch[1]
+    rays = field_scene.rays_of(scene, frame, pixel)
+    if poses is not None:
+        rays = moved_rays(rays, poses, box.unit)
+    target = field_scene.colors_of(scene, frame, pixel)
+    draws = grid_rendering.draw(key, len(target), settings)
+    out = grid_rendering.render_training(model, rays, box, settings, draws)
+    terms = field_losses.stream_loss(
+        *(out.fine, out.uncertainty, out.changing_density, target),
+        density_weight=weights.density,
+    )
+    more = {
+        "interlevel_loss": out.interlevel.sum(-1).mean(),
+        "distortion_loss": weights.distortion * out.distortion.mean(),
+    }
+    if scene.motion is not None:
+        changing = out.composite.masks[1:].sum(0)
+        moves = field_scene.motion_of(scene, frame, pixel)
+        motion = field_losses.motion_loss(changing, moves, weights.rest)
+        more["motion_loss"] = weights.motion * motion
+    if poses is not None:
+        more["poses_loss"] = weights.poses * poses.size()
+    total = terms.total + sum(more.values())
+    return total, {**_logs(terms, out.fine, target), **more}
 
 
 def _logs(terms: StreamLoss, fine: jax.Array, target: jax.Array) -> Logs:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float, Int
 
+from egojax.models.poses import PoseErrors
 from egojax.ops import camera as camera_ops
 from egojax.ops.render import Alone, Composite
 from egojax.types import Camera, typed
@@ -76,6 +77,21 @@ def _first_order_directions(camera: Camera, xy: Array) -> Array:
     square = (plane[:, :2] ** 2).sum(-1)
     shrink = 1.0 - (k1 * square + k2 * square**2)
     return jnp.concatenate([plane[:, :2] * shrink[:, None], plane[:, 2:]], -1)
+
+
+def moved_rays(rays: FieldRays, errors: PoseErrors, unit: Array) -> FieldRays:
+    """The same pixels of cameras without what their poses are wrong by.
+
+    Args:
+      errors: Moves, in world axes, of the slots of the rays,
+      unit: and what their shifts are measured in, world units.
+    """
+    shift, turn = errors.moves(rays.slots)
+    return dataclasses.replace(
+        rays,
+        ray_origins=rays.ray_origins + unit * shift,
+        ray_dirs=jnp.einsum("rij,rj->ri", turn, rays.ray_dirs),
+    )
 
 
 class Rendered(NamedTuple):

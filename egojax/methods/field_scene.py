@@ -4,6 +4,7 @@ A ray is named by its frame (a row of the scene) and its pixel (row by row): ima
 8-bit, and rays are made where they are used.
 """
 
+import dataclasses
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
@@ -16,9 +17,13 @@ from jaxtyping import Array, Float, Int, UInt8
 from egojax.data.stream import host_frames
 from egojax.errors import UsageError
 from egojax.methods.field_rays import FieldRays, field_rays
+from egojax.models.poses import PoseErrors
 from egojax.ops import scene_bounds
 from egojax.ops.camera import camera_centers
-from egojax.types import Camera, Clip, SkippedFrame, Source, typed
+from egojax.types import ArrayLike, Camera, Clip, SkippedFrame, Source, typed
+
+MOTION = "streams.motion"  # The layer of a clip that says what moves.
+UNKNOWN = 255
 
 
 @struct.dataclass
@@ -31,6 +36,8 @@ class FieldScene:
     far: Float[Array, "T"] | np.ndarray
     slots: Int[Array, "T"] | np.ndarray  # Of the time codes.
     looks: Int[Array, "T"] | np.ndarray  # Of the appearance codes.
+    # What moves: 1, what does not: 0, not known: other numbers.
+    motion: UInt8[Array, "T H W"] | np.ndarray | None = None
 
     @property
     def size_hw(self) -> tuple[int, int]:
@@ -65,7 +72,8 @@ def read_scene(clip: Clip, read_ahead: int = 8) -> SceneFrames:
     if lacks:
         raise UsageError(f"{clip.name}: a radiance field needs {', '.join(lacks)}")
     kept, skipped = [], []
-    for frame in host_frames(clip, wanted, read_ahead):
+    layers = (*wanted, MOTION) if "motion" in clip.streams else wanted
+    for frame in host_frames(clip, layers, read_ahead):
         if frame.skipped is not None:
             skipped.append(frame.skipped)
         elif all(frame.layers[name] is not None for name in wanted):
@@ -86,9 +94,20 @@ def read_scene(clip: Clip, read_ahead: int = 8) -> SceneFrames:
         far=np.array([view.far for view in views], np.float32),
         slots=slots,
         looks=np.asarray(nearest, np.int32),
+        motion=_motion([f.layers.get(MOTION) for f in kept], images[0].shape[:2]),
     )
     frame_idx = np.array([frame.frame_idx for frame in kept])
     return SceneFrames(scene, frame_idx, split, skipped)
+
+
+def _motion(
+    masks: list[np.ndarray | None], size_hw: tuple[int, int]
+) -> np.ndarray | None:
+    """`FieldScene.motion` of masks of frames, None where none is there."""
+    if all(mask is None for mask in masks):
+        return None
+    blank = np.full(size_hw, UNKNOWN, np.uint8)
+    return np.stack([blank if m is None else m.astype(np.uint8) for m in masks])
 
 
 def read_places(clip: Clip, left_out: Collection[str] = ()) -> SceneFrames:
@@ -100,7 +119,7 @@ def read_places(clip: Clip, left_out: Collection[str] = ()) -> SceneFrames:
     blank = np.zeros((1, 1, 3), np.uint8)
     names = clip.frame_ids
     frames = Source(lambda t: None if names[t] in left_out else blank, len(names))
-    return read_scene(clip.replace(frames=frames))
+    return read_scene(clip.replace(frames=frames, streams={}))
 
 
 def _stacked(name: str, cameras: list[Camera]) -> Camera:
@@ -177,6 +196,34 @@ def colors_of(
     width = scene.size_hw[1]
     found = jnp.asarray(scene.images)[frame, pixel // width, pixel % width]
     return found.astype(jnp.float32) / 255.0
+
+
+@jax.jit
+@typed
+def motion_of(
+    scene: FieldScene, frame: Int[Array, "R"], pixel: Int[Array, "R"]
+) -> Int[Array, "R"]:
+    """What is known of the motion of pixels, as in `FieldScene.motion`."""
+    width = scene.size_hw[1]
+    found = jnp.asarray(scene.motion)[frame, pixel // width, pixel % width]
+    return found.astype(jnp.int32)
+
+
+def moved(scene: FieldScene, errors: PoseErrors, unit: ArrayLike) -> FieldScene:
+    """A scene whose cameras are where they are without their errors.
+
+    Args:
+      errors, unit: See `field_rays.moved_rays`.
+    """
+    w2c = np.asarray(scene.camera.w2c, np.float64)
+    shift, turn = errors.moves(jnp.asarray(scene.slots))
+    c2w = np.asarray(turn) @ np.moveaxis(w2c[:, :3, :3], 1, 2)
+    at = camera_centers(w2c) + np.asarray(unit * shift)
+    poses = np.tile(np.eye(4), (len(w2c), 1, 1))
+    poses[:, :3, :3] = np.moveaxis(c2w, 1, 2)
+    poses[:, :3, 3] = -np.einsum("tij,ti->tj", c2w, at)
+    camera = dataclasses.replace(scene.camera, w2c=poses.astype(np.float32))
+    return dataclasses.replace(scene, camera=camera)
 
 
 def ray_batches(

@@ -89,7 +89,9 @@ def render_training(
     draws: Draws,
 ) -> TrainingRender:
     """Renders rays for the loss."""
-    s_proposal, proposal = _propose(model, rays, box, settings, draws.proposal)
+    # The proposal follows what is rendered; it does not say where cameras are.
+    still = lax.stop_gradient(rays)
+    s_proposal, proposal = _propose(model, still, box, settings, draws.proposal)
     s_edges = _final_edges(s_proposal, proposal, settings, draws.edges)
     samples, t_edges, t = _look(model, rays, box, settings, s_edges, draws.final)
     samples = _less_near(samples, t / (settings.calm * rays.far)[:, None])

@@ -13,6 +13,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from egojax.models.blocks import Affine, Samples
+from egojax.models.poses import PoseErrors
 from egojax.ops.encoding import frequency_encoding, time_basis
 from egojax.ops.hash_grid import HashGrid, hash_encode
 
@@ -48,6 +49,8 @@ class GridConfig:
     density_bias: float = DENSITY_BIAS  # Of fresh densities,
     changing_bias: float = DENSITY_BIAS  # and of those of what changes.
     dtype: str = "float32"  # Of products.
+    exposure: bool = False  # Colours have a gain for each look.
+    poses: bool = False  # Poses have errors.
 
 
 def density_of(x: Array, bias: float = DENSITY_BIAS) -> Array:
@@ -106,6 +109,9 @@ class GridFields(nnx.Module):
         shape = config.time_basis, config.time_dim
         table = jax.random.uniform(rngs.params(), shape, minval=-1.0)
         self.time = nnx.Param((6.0 / config.time_dim) ** 0.5 * table)
+        gains = jnp.zeros((config.num_slots, 3))
+        self.exposure = nnx.Param(gains) if config.exposure else None
+        self.poses = PoseErrors(config.num_slots) if config.poses else None
 
     def time_code(self, slots: Int[Array, "*batch"]) -> Float[Array, "*batch C"]:
         """The code of a time."""
@@ -170,8 +176,11 @@ class GridFields(nnx.Module):
         changing = [self.moving(moving, code), self.actor(actor, per_ray)]
         static = density_of(geometry[..., 0], config.density_bias)
         density = [density_of(x[..., 0], config.changing_bias) for x in changing]
+        rgb = jnp.stack([color, *(jax.nn.sigmoid(x[..., 1:4]) for x in changing)])
+        if self.exposure is not None:
+            rgb = rgb * jnp.exp(self.exposure[...][looks])[None, ..., None, :]
         return Samples(
             density=jnp.stack([static, *density]),
-            rgb=jnp.stack([color, *(jax.nn.sigmoid(x[..., 1:4]) for x in changing)]),
+            rgb=rgb,
             beta=jax.nn.softplus(jnp.stack([x[..., 4] for x in changing])),
         )

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from egojax.types import ArrayLike, typed
 
@@ -96,6 +96,25 @@ def interlevel_loss(
     low, high = jnp.clip(begins, 0, last), jnp.clip(ends, 0, last)
     bound = jnp.take_along_axis(mass, high, -1) - jnp.take_along_axis(mass, low, -1)
     return jnp.maximum(weights - bound, 0.0) ** 2 / (weights + 1e-7)
+
+
+@jax.jit
+@typed
+def motion_loss(
+    changing: Float[Array, "*batch"],
+    moves: Int[Array, "*batch"],
+    rest: float | Float[ArrayLike, ""] = 0.0,
+) -> Float[Array, ""]:
+    """Cross entropy of the share of what changes, where it is known what moves.
+
+    Args:
+      changing: Share of the streams that change, in [0, 1].
+      moves: 1 where something moves, 0 where nothing does, other numbers: unknown.
+      rest: Weight of where nothing does. What rests now may have moved before, and is
+        then rightly no part of the static stream.
+    """
+    hidden, shown = (-jnp.log(jnp.clip(s, 1e-3)) for s in (changing, 1.0 - changing))
+    return jnp.mean((moves == 1) * hidden + rest * (moves == 0) * shown)
 
 
 @jax.jit

@@ -29,6 +29,7 @@ from egojax.tasks import (
     decomposition_summary,
     epic_benchmark,
     field_config,
+    field_placing,
     trained_fields,
 )
 from egojax.tasks.epic_benchmark import ClipBenchmark
@@ -103,6 +104,14 @@ def _fit(
         about = field_config.about_fields(config, frames.scene)
         field_config.check_slots(about, frames.scene)
         model = _train(config, frames, about, folder, progress)
+        field_placing.place_held_out(
+            config,
+            field_config.make_fields(config, about),
+            model,
+            frames,
+            folder.path / "fit" / "align",
+            progress,
+        )
         found = FieldFile(weights.named_weights(model), about)
     if distributed.is_first():
         field_files.write_fields(folder.path / FIELDS, found)
@@ -201,11 +210,10 @@ def _render(
 ) -> list[SkippedFrame]:
     """Frames that are there are kept: a run that was killed goes on."""
     left_out = {row["frame"] for row in (folder.done("fit") or {}).get("skipped", ())}
-    frames = field_scene.read_places(clip, left_out)
-    fields, model = trained_fields.read(config, folder.path / FIELDS)
+    trained = trained_fields.read(config, folder.path / FIELDS)
+    frames = trained_fields.places(trained, clip, left_out)
     render = field_frames.make_renderer(
-        fields,
-        model,
+        *trained,
         clip.size_hw,
         suppress_actor=config.render.suppress_actor,
         chunk=config.render.chunk,

@@ -5,6 +5,7 @@ See `configs/decomposition.py` for what the fields mean.
 
 import dataclasses
 import math
+import operator
 import pathlib
 from collections.abc import Mapping
 from typing import Any, get_args
@@ -12,7 +13,7 @@ from typing import Any, get_args
 import jax.numpy as jnp
 import numpy as np
 
-from egojax.data import resizing, views
+from egojax.data import motion_masks, resizing, views
 from egojax.data.world.imperfect import PRESETS
 from egojax.errors import UsageError
 from egojax.methods import field_learning, fields
@@ -72,6 +73,8 @@ LEAST = {
     **{f"nerf.{name}": 1 for name in ("N_vocab", "N_tau", "lowpass_K")},
     "nerf.noise_std": 0,
     **{f"loss.{name}": 0 for name in ("beta_min", "density", "distortion")},
+    **{f"loss.{name}": 0 for name in ("motion", "rest")},
+    **{f"cameras.{name}": 0 for name in ("rate", "penalty", "align_steps")},
     **{f"train.{name}": 1 for name in ("steps", "batch_size", "block", "log_every")},
     **{f"train.{name}": 1 for name in ("checkpoint_every", "pieces")},
     **{f"train.{name}": 0 for name in ("epochs", "final_share")},
@@ -86,7 +89,10 @@ MOST = {
     "grid.floor": 1000,
     "train.final_share": 1,
 }
-PATHS = ("data.root", "world.camera_path", "train.weights", "eval.benchmark")
+PATHS = (
+    *("data.root", "data.motion", "world.camera_path"),
+    *("train.weights", "eval.benchmark"),
+)
 
 
 def check(config: Any) -> None:
@@ -96,10 +102,20 @@ def check(config: Any) -> None:
       UsageError: a line for each field.
     """
     settings.check(config, CHOICES, LEAST, MOST)
-    if config.fields.kind != "grid" and config.nerf.model_width % 2:
-        raise UsageError(
+    if config.fields.kind == "grid":
+        return
+    only = ("cameras.refine", "cameras.exposure", "data.motion")
+    problems = [
+        f"config.{name}: of config.fields.kind=grid alone, not {config.fields.kind}"
+        for name in only
+        if operator.attrgetter(name)(config)
+    ]
+    if config.nerf.model_width % 2:
+        problems.append(
             f"config.nerf.model_width={config.nerf.model_width}: expected an even one"
         )
+    if problems:
+        raise UsageError.from_problems(problems)
 
 
 # ------------------------------------------------------------------------------- clips
@@ -114,6 +130,9 @@ def prepared(config: Any, clip: Clip) -> Clip:
 def settled(config: Any, clip: Clip) -> Clip:
     """The clip at its size for training, with views; split as the benchmark says."""
     fields_of = config.views
+    if config.data.motion:
+        where = config.data.motion.replace("{clip}", clip.name)
+        clip = motion_masks.with_motion(clip, where)
     size = resizing.scale_size(clip.size_hw, config.data.scale)
     num_slots = fields_of.num_slots
     if num_slots is None and config.fields.kind != "grid":
@@ -148,9 +167,7 @@ def about_fields(config: Any, scene: FieldScene) -> dict[str, Any]:
     box = field_learning.scene_box(scene)
     return {
         "kind": "grid",
-        "sizes": dataclasses.asdict(
-            _grid_sizes(config.grid, num_slots, len(scene.slots))
-        ),
+        "sizes": dataclasses.asdict(_grid_sizes(config, num_slots, len(scene.slots))),
         "box": {k: np.asarray(v).tolist() for k, v in vars(box).items()},
     }
 
@@ -173,7 +190,8 @@ def _last_slot(scene: FieldScene) -> int:
     return int(max(np.max(scene.slots), np.max(scene.looks)))
 
 
-def _grid_sizes(fields_of: Any, num_slots: int, num_frames: int) -> GridConfig:
+def _grid_sizes(config: Any, num_slots: int, num_frames: int) -> GridConfig:
+    fields_of = config.grid
     static, moving, proposal = (
         HashGrid(**fields_of[name].to_dict()) for name in TABLES
     )
@@ -192,6 +210,8 @@ def _grid_sizes(fields_of: Any, num_slots: int, num_frames: int) -> GridConfig:
         actor_times=times,
         num_slots=num_slots,
         time_basis=fields_of.time_basis or _basis(num_frames),
+        exposure=config.cameras.exposure,
+        poses=config.cameras.refine,
         **{
             name: fields_of[name]
             for name in (
@@ -245,8 +265,13 @@ def make_fields(config: Any, about: Mapping[str, Any]) -> Fields:
             SceneBox(
                 **{k: jnp.asarray(v, jnp.float32) for k, v in about["box"].items()}
             ),
-            density=loss.density,
-            distortion=loss.distortion,
+            field_learning.GridLoss(
+                density=loss.density,
+                distortion=loss.distortion,
+                motion=loss.motion,
+                rest=loss.rest,
+                poses=config.cameras.penalty,
+            ),
         )
     nerf = config.nerf
     render = RenderSettings(
@@ -307,6 +332,8 @@ def optimizer(config: Any, steps: int) -> OptimConfig:
     groups = ()
     if config.fields.kind == "grid":
         groups = (Group("_table$", train.grid_rate, eps=1e-15),)
+        if config.cameras.refine:
+            groups += (Group("^poses", config.cameras.rate),)
     return OptimConfig(
         name=train.optimizer,
         learning_rate=train.learning_rate,
@@ -314,6 +341,15 @@ def optimizer(config: Any, steps: int) -> OptimConfig:
         final_share=share,
         decay_pieces=pieces,
         groups=groups,
+    )
+
+
+def placing_optimizer(config: Any) -> OptimConfig:
+    """How the poses of frames that were held out are found."""
+    return OptimConfig(
+        learning_rate=config.train.learning_rate * config.cameras.rate,
+        decay_steps=config.cameras.align_steps,
+        final_share=config.train.final_share,
     )
 
 

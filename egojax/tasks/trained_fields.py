@@ -1,15 +1,19 @@
 """The trained fields of a clip: read from its folder, for all who render them."""
 
 import pathlib
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from flax import nnx
 
 from egojax.data import field_files
 from egojax.data.field_files import FieldFile
+from egojax.methods import field_scene
+from egojax.methods.field_scene import SceneFrames
 from egojax.methods.fields import Fields
 from egojax.models import weights
 from egojax.tasks import field_config
+from egojax.types import Clip
 
 FIELDS = "fields.npz"  # In the clip's folder.
 
@@ -19,6 +23,15 @@ class TrainedFields(NamedTuple):
 
     fields: Fields
     model: nnx.Module
+
+
+def places(
+    trained: TrainedFields, clip: Clip, left_out: Collection[str] = ()
+) -> SceneFrames:
+    """The frames of a clip as the fields place them; arguments as in `read_places`."""
+    frames = field_scene.read_places(clip, left_out)
+    scene = trained.fields.placed(trained.model, frames.scene)
+    return frames._replace(scene=scene)
 
 
 def read(config: Any, path: pathlib.Path) -> TrainedFields:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from egojax.apps import cli
-from egojax.data import arrays, field_files, stream_images
+from egojax.data import arrays, field_files, images, stream_images
 from egojax.errors import UsageError
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -25,6 +25,7 @@ TINY = [
     "--config.render.fixed=2",
 ]
 QUIET = ["--config.show.summary=False", "--config.show.report=False"]
+LOG = "clips/world-0/fit/log.jsonl"
 EYE = np.eye(4)[:3]
 
 
@@ -143,6 +144,37 @@ def test_tracking_takes_the_static_depth_of_the_same_clip(finished, tmp_path):
     )
 
 
+def test_poses_exposure_and_motion_are_learned_by_the_same_command(tmp_path, capsys):
+    mask = np.zeros((32, 48), np.int32)
+    mask[8:20, 10:30] = 255
+    (tmp_path / "masks" / "world-0").mkdir(parents=True)
+    images.write_labels(tmp_path / "masks" / "world-0" / "frame_0000000002.png", mask)
+    words = [*TINY, *QUIET, f"--config.data.motion={tmp_path / 'masks' / '{clip}'}"]
+    words += ["--config.cameras.refine=True", "--config.cameras.exposure=True"]
+    words += ["--config.cameras.align_steps=2", "--config.world.faults=poses"]
+    run = tmp_path / "run"
+    assert launch(run, *words) == 0
+    assert "nothing for 8 frames" in capsys.readouterr().out
+    found = fields_of(run)
+    assert found["poses/shift"].shape == found["poses/turn"].shape == (9, 3)
+    # Frames of training while the fields were learned, the others after that.
+    assert found["poses/turn"].any(axis=1).all() and found["exposure"].any()
+    rows = [json.loads(row) for row in (run / LOG).read_text().splitlines()]
+    assert all(row["motion_loss"] > 0 for row in rows)
+    scored = run / "clips" / "world-0" / "scores.json"
+    first = arrays.read_json(scored)["names"]["held_out"]["psnr"]
+    # The same fields, with poses as they came: other frames are shown.
+    weights = run / "clips" / "world-0" / "fields.npz"
+    held = field_files.read_fields(weights)
+    still = {k: v * (not k.startswith("poses")) for k, v in held.weights.items()}
+    field_files.write_fields(tmp_path / "still.npz", held._replace(weights=still))
+    again = [*TINY, *QUIET, "--config.world.faults=poses"]
+    again += [f"--config.train.weights={tmp_path / 'still.npz'}"]
+    assert launch(tmp_path / "still", *again) == 0
+    scored = tmp_path / "still" / "clips" / "world-0" / "scores.json"
+    assert arrays.read_json(scored)["names"]["held_out"]["psnr"] != first
+
+
 @pytest.mark.parametrize("variant", ["official", "nerfw"])
 def test_published_networks_train_by_the_same_command(variant, tmp_path):
     words = ["--config.train.epochs=0", "--config.train.batch_size=32"]
@@ -174,11 +206,20 @@ def refused(capsys, tmp_path, *words: str, variant: str = "smoke") -> list[str]:
         ("render.fixed_frame=nobody", "fixed_frame=nobody: no such frame"),
         ("train.weights=/nowhere/x.npz", "/nowhere/x.npz: cannot be read"),
         ("data.name=folder", "needs --config.data.root"),
+        ("data.motion=/nowhere/{clip}", "motion=/nowhere/world-0: no such folder"),
+        ("cameras.penalty=-1.0", "config.cameras.penalty=-1.0: below 0"),
     ],
 )
 def test_settings_that_make_no_sense_are_one_line(word, told, capsys, tmp_path):
     (line,) = refused(capsys, tmp_path, f"--config.{word}")
     assert told in line
+
+
+def test_options_of_grids_are_refused_of_published_networks(capsys, tmp_path):
+    words = ["--config.cameras.refine=True", "--config.data.motion=masks"]
+    lines = refused(capsys, tmp_path, *words, variant="smoke+official")
+    for name, line in zip(("cameras.refine", "data.motion"), lines, strict=True):
+        assert f"config.{name}: of config.fields.kind=grid alone" in line
 
 
 def test_weights_of_another_network_are_one_line_each(finished, capsys, tmp_path):

@@ -17,6 +17,7 @@ from egojax.methods.grid_rendering import GridSettings
 from egojax.methods.nerf_rendering import RenderSettings
 from egojax.models.grid_fields import GridConfig, GridFields
 from egojax.models.nerf import Nerf, NerfConfig
+from egojax.models.poses import PoseErrors
 from egojax.ops.hash_grid import HashGrid
 from egojax.task import Block
 from egojax.train.loop import FitConfig, fit
@@ -103,6 +104,38 @@ def test_fields_learn_the_frames_of_a_clip(frames, tmp_path):
 
     before, after = (float(error(*nnx.split(model))) for model in (fresh, learned))
     assert after < 0.5 * before
+
+
+def test_a_frame_that_was_moved_is_placed_again(frames, tmp_path):
+    """Fields that know a frame's place find it when its pose is wrong."""
+    tx = optax.adam(5e-3)
+    model = train(frames, "grid", tmp_path / "fit", steps=90, size=30, tx=tx)
+    scene = frames.scene
+    box = field_learning.scene_box(scene)
+    wrong = PoseErrors(64)
+    row = int(frames.rows("train")[2])
+    wrong.turn[...] = wrong.turn[...].at[scene.slots[row]].set([0.0, 0.04, 0.0])
+    moved = field_scene.moved(scene, wrong, box.unit)
+
+    def blocks(first):
+        rays = field_scene.ray_batches(np.array([row]), 24 * 42, 256, 0, first)
+        while True:
+            yield Block(np.stack(list(itertools.islice(rays, 20))), moved)
+
+    loss = field_learning.poses_loss(model, GridSettings(12, 8), box)
+    found = fit(
+        Learning(lambda key: PoseErrors(64), loss),
+        blocks,
+        optax.adam(2e-3),
+        make_mesh(1),
+        FitConfig(steps=60),
+        tmp_path / "place",
+    )
+    slot = scene.slots[row]
+    others = np.delete(np.asarray(found.turn[...]), slot, axis=0)
+    assert not others.any()
+    off = np.abs(np.array([0.0, 0.04, 0.0]) + np.asarray(found.turn[...][slot]))
+    assert off.max() < 0.02
 
 
 def test_the_box_holds_the_cameras_and_the_farthest_things(frames):

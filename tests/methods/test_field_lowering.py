@@ -71,9 +71,15 @@ def nerf_model(key, dtype: str = "float32") -> Nerf:
     return Nerf(NerfConfig(width=8, num_slots=8, dtype=dtype), rngs=nnx.Rngs(key))
 
 
-MODELS = {"grid": grid_model, "nerf": nerf_model}
+def refined_model(key, dtype: str = "float32") -> GridFields:
+    config = dataclasses.replace(GRID, dtype=dtype, poses=True, exposure=True)
+    return GridFields(config, rngs=nnx.Rngs(key))
+
+
+MODELS = {"grid": grid_model, "refined": refined_model, "nerf": nerf_model}
 LOSSES = {
     "grid": field_learning.grid_loss(GRID_SETTINGS, BOX),
+    "refined": field_learning.grid_loss(GRID_SETTINGS, BOX),
     "nerf": field_learning.nerf_loss(NERF_SETTINGS),
 }
 
@@ -93,14 +99,23 @@ def check_step(init, loss, tx, scene: FieldScene, devices: int, rules: Rules = (
     check(step, (make_plan(init, tx, mesh, rules).like, block, key), devices)
 
 
-@pytest.mark.parametrize("kind", ["grid", "nerf"])
 @pytest.mark.parametrize(
-    ("dtype", "lens", "devices"),
-    [("float32", "pinhole", 1), ("float32", "opencv", 4), ("bfloat16", "pinhole", 4)],
+    ("kind", "dtype", "lens", "devices"),
+    [
+        ("grid", "float32", "pinhole", 1),
+        ("grid", "bfloat16", "pinhole", 4),
+        ("refined", "float32", "opencv", 4),
+        ("nerf", "float32", "pinhole", 1),
+        ("nerf", "float32", "opencv", 4),
+        ("nerf", "bfloat16", "pinhole", 4),
+    ],
 )
 def test_steps_of_learning_lower_for_every_device(kind, dtype, lens, devices):
     init = functools.partial(MODELS[kind], dtype=dtype)
-    check_step(init, LOSSES[kind], optax.adam(1e-3), scene(lens), devices)
+    seen = scene(lens)
+    if kind == "refined":
+        seen = seen.replace(motion=shape(FRAMES, 12, 16, dtype=jnp.uint8))
+    check_step(init, LOSSES[kind], optax.adam(1e-3), seen, devices)
 
 
 def test_a_step_with_split_tables_lowers_for_every_device():

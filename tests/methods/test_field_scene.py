@@ -10,6 +10,8 @@ import pytest
 
 from egojax.errors import FrameError, UsageError
 from egojax.methods import field_scene
+from egojax.methods.field_rays import moved_rays
+from egojax.models.poses import PoseErrors
 from egojax.ops import camera as camera_ops
 from egojax.types import Camera, Clip, Source, View
 
@@ -133,6 +135,39 @@ def test_published_rays_leave_from_corners_and_take_depths_for_distances():
         [(3 - 4.2) / 7, -(2 - 2.9) / 6.5, -1],
     ]
     np.testing.assert_allclose(plane, expected, atol=1e-6)
+
+
+def test_rays_are_moved_as_cameras_are():
+    """In the step and, when all is learned, once for all frames."""
+    scene = field_scene.read_scene(make_clip()).scene
+    rng, errors = np.random.default_rng(1), PoseErrors(13)
+    for part in (errors.shift, errors.turn):
+        part[...] = jnp.asarray(0.1 * rng.normal(size=(13, 3)), jnp.float32)
+    frame, pixel = jnp.array([3, 1, 4]), jnp.array([0, 19, 47])
+    in_step = moved_rays(
+        field_scene.rays_of(scene, frame, pixel), errors, jnp.float32(0.7)
+    )
+    placed = field_scene.moved(scene, errors, 0.7)
+    once = field_scene.rays_of(placed, frame, pixel)
+    for name in ("ray_origins", "ray_dirs", "camera_dirs", "near", "far"):
+        np.testing.assert_allclose(
+            getattr(in_step, name), getattr(once, name), atol=2e-6
+        )
+    still = field_scene.moved(scene, PoseErrors(13), 0.7)
+    np.testing.assert_allclose(still.camera.w2c, scene.camera.w2c, atol=1e-6)
+
+
+def test_what_is_known_of_motion_is_read_with_the_frames():
+    masks = [np.zeros(SIZE, bool) for _ in range(COUNT)]
+    masks[2][1, 3] = True
+    masks[4] = None
+    clip = make_clip(streams={"motion": Source.of(masks)})
+    scene = on_device(clip)
+    frame, pixel = jnp.array([2, 2, 4]), jnp.array([11, 12, 11])
+    found = field_scene.motion_of(scene, frame, pixel)
+    assert found.tolist() == [1, 0, field_scene.UNKNOWN]
+    assert field_scene.read_scene(make_clip()).scene.motion is None
+    assert field_scene.read_places(clip).scene.motion is None
 
 
 def test_colors_are_those_of_the_image():
