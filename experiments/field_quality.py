@@ -15,6 +15,7 @@ import itertools
 import os
 import pathlib
 import sys
+import tempfile
 import time
 from typing import Any
 
@@ -35,7 +36,7 @@ from egojax.methods.field_scores import ScoredFrame
 from egojax.metrics import format_table
 from egojax.metrics.schema import mean_of_results
 from egojax.task import Block
-from egojax.tasks import clips, decomposition, field_config
+from egojax.tasks import clips, decomposition, field_config, field_placing
 from egojax.train import step
 from egojax.train.mesh import make_mesh, put, put_block, whole
 from egojax.train.optim import make_optimizer
@@ -121,11 +122,18 @@ def learn(config, clip: Clip, frames: SceneFrames, seconds: float) -> dict[str, 
         used += time.process_time() - start
         done += config.train.block
     model = nnx.merge(plan.graphdef, state.params, state.rest)
-    numbers = score(
-        clip, frames, field_frames.make_renderer(made, model, scene.size_hw)
-    )
+    start = time.process_time()
+    with tempfile.TemporaryDirectory() as folder:
+        field_placing.place_held_out(
+            config, made, model, frames, pathlib.Path(folder) / "align"
+        )
+    placing = time.process_time() - start
+    placed = frames._replace(scene=made.placed(model, scene))
+    render = field_frames.make_renderer(made, model, scene.size_hw)
+    numbers = score(clip, placed, render)
     return numbers | {
         "cpu_seconds": used,
+        "placing_cpu_seconds": placing,  # With compiling.
         "steps": done,
         "rays_per_cpu_second": done * config.train.batch_size / used,
     }
