@@ -139,9 +139,16 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         schedule="cosine",  # cosine | epochs (the published one: constant in each)
         final_share=0.05,  # Of the learning rate, at the end.
         block=25,  # Steps that are dispatched at once.
+        # MB of images in the memory of the host, with 4/3 of that for the order of
+        # rays. Where there are more, they are read from a file, so many at a time, and
+        # only rays of these mix.
+        host_images=4000.0,
         log_every=100,
         checkpoint_every=1000,
     )
+    # MB of images that each device holds. Where there are more, steps are given the
+    # colours of their rays; nothing else changes.
+    config.read.device_images = 2000.0
     config.render = dict(
         frames="all",  # all | held_out | test
         max_frames=0,  # So many of them, evenly spaced; 0 = all.

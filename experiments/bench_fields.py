@@ -33,6 +33,7 @@ from bench_rows import line
 from flax import nnx
 
 from egojax.methods import (
+    field_batches,
     field_frames,
     field_learning,
     field_scene,
@@ -171,8 +172,8 @@ def rays_in(scene: FieldScene, steps: int, count: int) -> np.ndarray:
     """Frames and pixels, (steps, count, 2)."""
     frames = np.arange(len(scene.near))
     height, width = scene.size_hw
-    source = field_scene.ray_batches(frames, height * width, count, 0)
-    return np.stack([next(source) for _ in range(steps)])
+    source = field_batches.ray_batches(frames, height * width, count, 0)
+    return np.asarray(field_batches.next_steps(source, steps).rays)
 
 
 def random_state(config: NerfConfig) -> dict[str, np.ndarray]:
@@ -194,7 +195,7 @@ def by_path(tree: Any) -> dict[str, np.ndarray]:
 def plain_loss(model: Nerf, scene: FieldScene, picked: Any) -> jax.Array:
     """The published loss of rays without any randomness."""
     rays = field_scene.rays_of(scene, *picked.T, official=True)
-    target = field_scene.colors_of(scene, *picked.T)
+    target = field_scene.values_of(scene.images, *picked.T)
     out = nerf_rendering.render_training(model, rays, RenderSettings(), None)
     return field_losses.stream_loss(
         out.fine, out.uncertainty, out.changing_density, target, out.coarse
@@ -241,7 +242,8 @@ class Torch:
         arrays: dict[str, Any] = {k: np.asarray(getattr(rays, k)) for k in NAMES}
         for name in ("slots", "looks"):
             arrays[name] = arrays[name].astype(np.int64)
-        arrays["colors"] = np.asarray(field_scene.colors_of(scene, *picked.T))
+        colors = field_scene.values_of(scene.images, *picked.T)
+        arrays["colors"] = np.asarray(colors)
         self._folder = tempfile.TemporaryDirectory()
         files = [str(pathlib.Path(self._folder.name) / f"{k}.npz") for k in "ab"]
         np.savez(files[0], **state)

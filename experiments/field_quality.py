@@ -11,7 +11,6 @@ Compiling does not count. Scores are of held-out frames. One core: pin the proce
 """
 
 import argparse
-import itertools
 import os
 import pathlib
 import sys
@@ -30,13 +29,13 @@ from flax import nnx
 
 from egojax.apps import cli
 from egojax.data import arrays
-from egojax.methods import field_frames, field_scene, field_scores
+from egojax.methods import field_batches, field_frames, field_scene, field_scores
 from egojax.methods.field_scene import SceneFrames
 from egojax.methods.field_scores import ScoredFrame
 from egojax.metrics import format_table
 from egojax.metrics.schema import mean_of_results
 from egojax.task import Block
-from egojax.tasks import clips, decomposition, field_config, field_placing
+from egojax.tasks import clips, decomposition, field_config, field_training
 from egojax.train import step
 from egojax.train.mesh import make_mesh, put, put_block, whole
 from egojax.train.optim import make_optimizer
@@ -99,7 +98,7 @@ def learn(config, clip: Clip, frames: SceneFrames, seconds: float) -> dict[str, 
     plan = step.make_plan(made.init, tx, mesh)
     first, noise = jax.random.split(jax.random.key(config.seed))
     state = step.start(made.init, first, tx, plan)
-    rays = field_scene.ray_batches(
+    batches = field_batches.ray_batches(
         frames.rows("train"),
         int(np.prod(scene.size_hw)),
         config.train.batch_size,
@@ -108,24 +107,24 @@ def learn(config, clip: Clip, frames: SceneFrames, seconds: float) -> dict[str, 
     on_device = put(scene, whole(mesh))
 
     def block():
-        picked = np.stack(list(itertools.islice(rays, config.train.block)))
-        return put_block(Block(picked, on_device), mesh)
+        steps = field_batches.next_steps(batches, config.train.block)
+        return put_block(Block(steps, on_device), mesh)
 
     train: Any = step.make_train_step(made.loss, plan, tx, mesh)
     compiled = train.lower(state, block(), noise).compile()
     used, done = 0.0, 0
     while used < seconds and done < config.train.steps:
-        batches = block()
+        steps = block()
         start = time.process_time()
-        state, _, finite = compiled(state, batches, noise)
+        state, _, finite = compiled(state, steps, noise)
         jax.block_until_ready(finite)
         used += time.process_time() - start
         done += config.train.block
     model = nnx.merge(plan.graphdef, state.params, state.rest)
     start = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
-        field_placing.place_held_out(
-            config, made, model, frames, pathlib.Path(folder) / "align"
+        field_training.place_held_out(
+            config, clip, made, model, frames, pathlib.Path(folder)
         )
     placing = time.process_time() - start
     placed = frames._replace(scene=made.placed(model, scene))

@@ -1,7 +1,8 @@
 """How radiance fields are learned: losses of a step, for `train.loop.fit`.
 
-A batch is (rays, scene): int32 (R, 2) of frames and pixels, and the `FieldScene` that
-all steps share. What is logged are the terms of the loss and the error of the colours.
+A batch is (rays, scene): a `RayBatch`, and the `FieldScene` that all steps share, with
+or without its images. What is logged are the terms of the loss and the error of the
+colours.
 """
 
 import dataclasses
@@ -12,7 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from egojax.methods import field_scene, grid_rendering, nerf_rendering
+from egojax.methods import field_batches, field_scene, grid_rendering, nerf_rendering
+from egojax.methods.field_batches import RayBatch
 from egojax.methods.field_rays import moved_rays
 from egojax.methods.field_scene import FieldScene
 from egojax.methods.grid_rendering import GridSettings, SceneBox
@@ -25,7 +27,7 @@ from egojax.ops.camera import camera_centers
 from egojax.ops.field_losses import StreamLoss
 
 Logs = dict[str, Any]
-Batch = tuple[jax.Array, FieldScene]
+Batch = tuple[RayBatch, FieldScene]
 
 
 def nerf_loss(
@@ -43,9 +45,9 @@ def nerf_loss(
     """
 
     def loss(model: Nerf, batch: Batch, key: jax.Array) -> tuple[jax.Array, Logs]:
-        (frame, pixel), scene = batch[0].T, batch[1]
-        rays = field_scene.rays_of(scene, frame, pixel, official=official)
-        target = field_scene.colors_of(scene, frame, pixel)
+        picked, scene = batch
+        rays = field_scene.rays_of(scene, *picked.rays.T, official=official)
+        target = field_batches.seen(scene, picked, "images")
         draws = nerf_rendering.draw(key, len(target), settings)
         out = nerf_rendering.render_training(model, rays, settings, draws)
         terms = field_losses.stream_loss(
@@ -107,11 +109,11 @@ def _grid_loss(
     box: SceneBox,
     weights: GridLoss,
 ) -> tuple[jax.Array, Logs]:
-    (frame, pixel), scene = batch[0].T, batch[1]
-    rays = field_scene.rays_of(scene, frame, pixel)
+    picked, scene = batch
+    rays = field_scene.rays_of(scene, *picked.rays.T)
     if poses is not None:
         rays = moved_rays(rays, poses, box.unit)
-    target = field_scene.colors_of(scene, frame, pixel)
+    target = field_batches.seen(scene, picked, "images")
     draws = grid_rendering.draw(key, len(target), settings)
     out = grid_rendering.render_training(model, rays, box, settings, draws)
     terms = field_losses.stream_loss(
@@ -122,9 +124,9 @@ def _grid_loss(
         "interlevel_loss": out.interlevel.sum(-1).mean(),
         "distortion_loss": weights.distortion * out.distortion.mean(),
     }
-    if scene.motion is not None:
+    if field_batches.has(scene, picked, "motion"):
         changing = out.composite.masks[1:].sum(0)
-        moves = field_scene.motion_of(scene, frame, pixel)
+        moves = field_batches.seen(scene, picked, "motion")
         motion = field_losses.motion_loss(changing, moves, weights.rest)
         more["motion_loss"] = weights.motion * motion
     if poses is not None:

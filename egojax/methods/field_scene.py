@@ -5,8 +5,9 @@ A ray is named by its frame (a row of the scene) and its pixel (row by row): ima
 """
 
 import dataclasses
-from collections.abc import Collection, Iterator
-from typing import NamedTuple
+import pathlib
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ import numpy as np
 from flax import struct
 from jaxtyping import Array, Float, Int, UInt8
 
+from egojax.data.frame_stack import FrameStack
 from egojax.data.stream import host_frames
 from egojax.errors import UsageError
 from egojax.methods.field_rays import FieldRays, field_rays
@@ -23,24 +25,26 @@ from egojax.ops.camera import camera_centers
 from egojax.types import ArrayLike, Camera, Clip, SkippedFrame, Source, typed
 
 MOTION = "streams.motion"  # The layer of a clip that says what moves.
-UNKNOWN = 255
+UNKNOWN = 128
 
 
 @struct.dataclass
 class FieldScene:
     """T frames of one size."""
 
-    images: UInt8[Array, "T H W 3"] | np.ndarray
+    images: UInt8[Array, "T H W 3"] | np.ndarray | None  # None: elsewhere.
     camera: Camera  # T of them.
     near: Float[Array, "T"] | np.ndarray  # Camera z, scene units.
     far: Float[Array, "T"] | np.ndarray
     slots: Int[Array, "T"] | np.ndarray  # Of the time codes.
     looks: Int[Array, "T"] | np.ndarray  # Of the appearance codes.
-    # What moves: 1, what does not: 0, not known: other numbers.
+    # 255 where something moves, 0 where nothing does; other numbers: not known.
     motion: UInt8[Array, "T H W"] | np.ndarray | None = None
 
     @property
     def size_hw(self) -> tuple[int, int]:
+        if self.images is None:
+            return self.camera.size_hw
         height, width = self.images.shape[1:3]
         return height, width
 
@@ -58,29 +62,46 @@ class SceneFrames(NamedTuple):
         return np.flatnonzero(np.isin(self.split, splits))
 
 
-def read_scene(clip: Clip, read_ahead: int = 8) -> SceneFrames:
+def read_scene(
+    clip: Clip, read_ahead: int = 8, folder: pathlib.Path | None = None
+) -> SceneFrames:
     """Reads all frames that have an image, a pose and a view.
 
     Frames that were held out wear the appearance of the nearest frame of training.
 
+    Args:
+      clip: Of one size.
+      read_ahead: Frames read before they are asked for.
+      folder: Of a file for the images, which are a map of it; None = in memory.
+
     Raises:
-      UsageError: the clip has no images, poses or views; no frame to train on; or its
-        frames have more than one lens.
+      UsageError: the clip has no images, poses or views; no frame to train on; its
+        frames have more than one lens or size; or the disk is full.
     """
     wanted = ("frames", "camera", "views")
     lacks = [name for name in wanted if name not in clip.sources]
     if lacks:
         raise UsageError(f"{clip.name}: a radiance field needs {', '.join(lacks)}")
-    kept, skipped = [], []
+    kept, cameras, views, skipped = [], [], [], []
     layers = (*wanted, MOTION) if "motion" in clip.streams else wanted
-    for frame in host_frames(clip, layers, read_ahead):
-        if frame.skipped is not None:
-            skipped.append(frame.skipped)
-        elif all(frame.layers[name] is not None for name in wanted):
-            kept.append(frame)
-    if not kept:
-        raise UsageError(f"{clip.name}: no frame has an image, a pose and a view")
-    images, cameras, views = ([f.layers[name] for f in kept] for name in wanted)
+    with (
+        FrameStack(clip.num_frames, folder) as stack,
+        FrameStack(clip.num_frames, folder) as masks,
+    ):
+        for frame in host_frames(clip, layers, read_ahead):
+            if frame.skipped is not None:
+                skipped.append(frame.skipped)
+            elif all(frame.layers[name] is not None for name in wanted):
+                stack.append(frame.layers["frames"])
+                cameras.append(frame.layers["camera"])
+                views.append(frame.layers["views"])
+                kept.append(frame.frame_idx)
+                if MOTION in layers:
+                    masks.append(_motion(frame.layers))
+        if not kept:
+            raise UsageError(f"{clip.name}: no frame has an image, a pose and a view")
+        images = stack.array()
+        motion = masks.array() if MOTION in layers else None
     split = np.array([view.split for view in views])
     slots = np.array([view.slot for view in views], np.int32)
     is_train = split == "train"
@@ -88,26 +109,23 @@ def read_scene(clip: Clip, read_ahead: int = 8) -> SceneFrames:
         raise UsageError(f"{clip.name}: no frame to train on")
     nearest = scene_bounds.nearest_training(slots[is_train], slots)
     scene = FieldScene(
-        images=np.stack(images),
+        images=images,
         camera=_stacked(clip.name, cameras),
         near=np.array([view.near for view in views], np.float32),
         far=np.array([view.far for view in views], np.float32),
         slots=slots,
         looks=np.asarray(nearest, np.int32),
-        motion=_motion([f.layers.get(MOTION) for f in kept], images[0].shape[:2]),
+        motion=motion,
     )
-    frame_idx = np.array([frame.frame_idx for frame in kept])
-    return SceneFrames(scene, frame_idx, split, skipped)
+    return SceneFrames(scene, np.array(kept), split, skipped)
 
 
-def _motion(
-    masks: list[np.ndarray | None], size_hw: tuple[int, int]
-) -> np.ndarray | None:
-    """`FieldScene.motion` of masks of frames, None where none is there."""
-    if all(mask is None for mask in masks):
-        return None
-    blank = np.full(size_hw, UNKNOWN, np.uint8)
-    return np.stack([blank if m is None else m.astype(np.uint8) for m in masks])
+def _motion(layers: Mapping[str, Any]) -> np.ndarray:
+    """The layer of `FieldScene.motion` of a frame."""
+    mask = layers[MOTION]
+    if mask is None:
+        return np.full(layers["frames"].shape[:2], UNKNOWN, np.uint8)
+    return np.where(mask, np.uint8(255), np.uint8(0))
 
 
 def read_places(clip: Clip, left_out: Collection[str] = ()) -> SceneFrames:
@@ -189,24 +207,19 @@ def rays_of(
 
 @jax.jit
 @typed
-def colors_of(
-    scene: FieldScene, frame: Int[Array, "R"], pixel: Int[Array, "R"]
-) -> Float[Array, "R 3"]:
-    """The colours of pixels, in [0, 1]."""
-    width = scene.size_hw[1]
-    found = jnp.asarray(scene.images)[frame, pixel // width, pixel % width]
-    return found.astype(jnp.float32) / 255.0
+def values_of(
+    layer: UInt8[Array, "T H W *C"], frame: Int[Array, "R"], pixel: Int[Array, "R"]
+) -> Float[Array, "R *C"]:
+    """What a layer of a scene shows at pixels, in [0, 1]."""
+    width = layer.shape[2]
+    return unit_values(layer[frame, pixel // width, pixel % width])
 
 
 @jax.jit
 @typed
-def motion_of(
-    scene: FieldScene, frame: Int[Array, "R"], pixel: Int[Array, "R"]
-) -> Int[Array, "R"]:
-    """What is known of the motion of pixels, as in `FieldScene.motion`."""
-    width = scene.size_hw[1]
-    found = jnp.asarray(scene.motion)[frame, pixel // width, pixel % width]
-    return found.astype(jnp.int32)
+def unit_values(values: UInt8[Array, "*S"]) -> Float[Array, "*S"]:
+    """8-bit values in [0, 1]."""
+    return values.astype(jnp.float32) / 255.0
 
 
 def moved(scene: FieldScene, errors: PoseErrors, unit: ArrayLike) -> FieldScene:
@@ -224,30 +237,3 @@ def moved(scene: FieldScene, errors: PoseErrors, unit: ArrayLike) -> FieldScene:
     poses[:, :3, 3] = -np.einsum("tij,ti->tj", c2w, at)
     camera = dataclasses.replace(scene.camera, w2c=poses.astype(np.float32))
     return dataclasses.replace(scene, camera=camera)
-
-
-def ray_batches(
-    frames: np.ndarray, num_pixels: int, batch: int, seed: int, first: int = 0
-) -> Iterator[np.ndarray]:
-    """Yields int32 (batch, 2), frames and pixels, of the steps first, first + 1, ...
-
-    Every ray of the frames comes once before any comes again, in another order each
-    time. What a step sees does not depend on `first`.
-    """
-    total = len(frames) * num_pixels
-    at, epoch = first * batch, -1
-    order = np.zeros(0, np.int64)
-    while True:
-        parts, missing = [], batch
-        while missing:
-            if at // total != epoch:
-                epoch = at // total
-                order = np.random.default_rng([seed, epoch]).permutation(total)
-            start = at % total
-            parts.append(order[start : start + missing])
-            missing -= len(parts[-1])
-            at += len(parts[-1])
-        ray = np.concatenate(parts)
-        yield np.stack([frames[ray // num_pixels], ray % num_pixels], -1).astype(
-            np.int32
-        )

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from egojax.types import ArrayLike, typed
 
@@ -102,14 +102,14 @@ def interlevel_loss(
 @typed
 def motion_loss(
     changing: Float[Array, "*batch"],
-    moves: Int[Array, "*batch"],
+    moves: Float[Array, "*batch"],
     rest: float | Float[ArrayLike, ""] = 0.0,
 ) -> Float[Array, ""]:
     """Cross entropy of the share of what changes, where it is known what moves.
 
     Args:
       changing: Share of the streams that change, in [0, 1].
-      moves: 1 where something moves, 0 where nothing does, other numbers: unknown.
+      moves: 1 where something moves, 0 where nothing does, between: unknown.
       rest: Weight of where nothing does. What rests now may have moved before, and is
         then rightly no part of the static stream.
     """

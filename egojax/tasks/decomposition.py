@@ -1,7 +1,6 @@
 """The decomposition job: radiance fields of each clip, what they show, how well."""
 
 import functools
-import itertools
 import pathlib
 import zlib
 from collections.abc import Iterator
@@ -9,7 +8,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from flax import nnx
 from jax.experimental import multihost_utils
 
 from egojax.data import arrays, field_files, images, neuraldiff, pickles, stream_images
@@ -23,20 +21,18 @@ from egojax.methods.field_scene import SceneFrames
 from egojax.methods.field_scores import ScoredFrame
 from egojax.models import convert, weights
 from egojax.ops import scene_bounds
-from egojax.task import Block, Progress, Stage, Task
+from egojax.task import Progress, Stage, Task
 from egojax.tasks import (
     clips,
     decomposition_summary,
     epic_benchmark,
     field_config,
-    field_placing,
+    field_training,
     trained_fields,
 )
 from egojax.tasks.epic_benchmark import ClipBenchmark
 from egojax.tasks.trained_fields import FIELDS
-from egojax.train import distributed, loop
-from egojax.train.mesh import make_mesh, put, whole
-from egojax.train.optim import make_optimizer
+from egojax.train import distributed
 from egojax.types import Clip, SkippedFrame
 
 STREAMS, FIXED = "streams", "fixed"
@@ -94,7 +90,9 @@ def _stages(config: Any) -> tuple[Stage, ...]:
 def _fit(
     config: Any, clip: Clip, folder: ClipFolder, progress: Progress
 ) -> list[SkippedFrame]:
-    frames = _read_alike(clip, config.read.ahead)
+    where = folder.path / "fit"
+    in_memory = field_config.page_frames(config, clip) is None
+    frames = _read_alike(clip, config.read.ahead, None if in_memory else where)
     path = field_config.weights_path(config, clip)
     if path is not None:
         found = _given(config, path)
@@ -103,30 +101,24 @@ def _fit(
     else:
         about = field_config.about_fields(config, frames.scene)
         field_config.check_slots(about, frames.scene)
-        model = _train(config, frames, about, folder, progress)
-        field_placing.place_held_out(
-            config,
-            field_config.make_fields(config, about),
-            model,
-            frames,
-            folder.path / "fit" / "align",
-            progress,
-        )
+        model = field_training.train(config, clip, frames, about, where, progress)
         found = FieldFile(weights.named_weights(model), about)
     if distributed.is_first():
         field_files.write_fields(folder.path / FIELDS, found)
     return frames.skipped
 
 
-def _read_alike(clip: Clip, read_ahead: int) -> SceneFrames:
+def _read_alike(
+    clip: Clip, read_ahead: int, folder: pathlib.Path | None
+) -> SceneFrames:
     """The scene; an error of one process, or another scene, is an error of all."""
     if jax.process_count() == 1:
-        return field_scene.read_scene(clip, read_ahead)
+        return field_scene.read_scene(clip, read_ahead, folder)
     frames, fault, digest = None, None, 0
     try:
-        frames = field_scene.read_scene(clip, read_ahead)
+        frames = field_scene.read_scene(clip, read_ahead, folder)
         for leaf in jax.tree.leaves(frames.scene):
-            digest = zlib.crc32(np.asarray(leaf).tobytes(), digest)
+            digest = zlib.crc32(np.ascontiguousarray(leaf).data, digest)
     except UsageError as err:
         fault = err
     mine = np.array([digest, fault is not None], np.uint32)
@@ -153,53 +145,6 @@ def _given(config: Any, path: pathlib.Path) -> FieldFile:
     model = convert.nerf_from_official(state, kind)
     about = {"kind": model.config.kind, "sizes": vars(model.config)}
     return FieldFile(weights.named_weights(model), about)
-
-
-def _train(
-    config: Any,
-    frames: SceneFrames,
-    about: dict[str, Any],
-    folder: ClipFolder,
-    progress: Progress,
-) -> nnx.Module:
-    train, mesh = config.train, make_mesh(config.mesh.data)
-    rows, (height, width) = frames.rows("train"), frames.scene.size_hw
-    steps = field_config.num_steps(config, len(rows) * height * width)
-    where = folder.path / "fit"
-    if distributed.is_first():
-        arrays.make_folder(where)
-    return loop.fit(
-        field_config.make_fields(config, about),
-        functools.partial(_blocks, config, frames, put(frames.scene, whole(mesh))),
-        make_optimizer(field_config.optimizer(config, steps)),
-        mesh,
-        loop.FitConfig(
-            steps=steps,
-            seed=config.seed,
-            log_every=train.log_every,
-            checkpoint_every=train.checkpoint_every,
-            keep=2,
-            pieces=train.pieces,
-        ),
-        where,
-        progress=progress,
-    )
-
-
-def _blocks(
-    config: Any, frames: SceneFrames, scene: field_scene.FieldScene, first: int
-) -> Iterator[Block]:
-    """Steps of `train.block`; what a step sees depends on its number alone."""
-    height, width = frames.scene.size_hw
-    rays = field_scene.ray_batches(
-        frames.rows("train"),
-        height * width,
-        config.train.batch_size,
-        config.seed,
-        first,
-    )
-    while True:
-        yield Block(np.stack(list(itertools.islice(rays, config.train.block))), scene)
 
 
 # ----------------------------------------------------------------------------- render

@@ -16,7 +16,7 @@ import numpy as np
 from egojax.data import motion_masks, resizing, views
 from egojax.data.world.imperfect import PRESETS
 from egojax.errors import UsageError
-from egojax.methods import field_learning, fields
+from egojax.methods import field_batches, field_learning, fields
 from egojax.methods.field_scene import FieldScene
 from egojax.methods.fields import Fields
 from egojax.methods.grid_rendering import GridSettings, SceneBox
@@ -30,6 +30,7 @@ from egojax.tasks import clips, epic_benchmark, settings
 from egojax.train.optim import Group, OptimConfig
 from egojax.types import Clip
 
+MEGABYTE = 1e6
 ACTOR_SPAN = 8  # How much finer the finest level of the actor's grid is.
 TABLES = ("static", "moving", "proposal")
 CHOICES = {
@@ -79,6 +80,8 @@ LEAST = {
     **{f"train.{name}": 1 for name in ("checkpoint_every", "pieces")},
     **{f"train.{name}": 0 for name in ("epochs", "final_share")},
     **{f"train.{name}": 1e-12 for name in ("learning_rate", "grid_rate")},
+    "train.host_images": 0,
+    "read.device_images": 0,
     "render.max_frames": 0,
     "render.fixed": -1,
     "render.chunk": 1,
@@ -321,6 +324,22 @@ def num_steps(config: Any, num_rays: int) -> int:
     if not config.train.epochs:
         return config.train.steps
     return config.train.epochs * -(-num_rays // config.train.batch_size)
+
+
+def page_frames(config: Any, clip: Clip) -> int | None:
+    """Frames whose images are in memory at a time; None = all are."""
+    most = MEGABYTE * config.train.host_images
+    frame = (3 + ("motion" in clip.streams)) * math.prod(clip.size_hw)  # Bytes.
+    if clip.num_frames * frame <= most:
+        return None
+    return max(1, int(most // frame))
+
+
+def host_layers(config: Any, scene: FieldScene) -> dict[str, np.ndarray]:
+    """Layers with pixels that the devices are not to hold: all or none."""
+    layers = field_batches.pixel_layers(scene)
+    size = sum(layer.nbytes for layer in layers.values())
+    return layers if size > MEGABYTE * config.read.device_images else {}
 
 
 def optimizer(config: Any, steps: int) -> OptimConfig:

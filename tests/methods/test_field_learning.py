@@ -1,7 +1,7 @@
 """Steps of learning: on any number of devices, in blocks, from the frames of a clip."""
 
 import functools
-import itertools
+import signal
 from typing import NamedTuple
 
 import jax
@@ -12,7 +12,7 @@ from flax import nnx
 
 from egojax.data import views
 from egojax.data.world import make_clip
-from egojax.methods import field_learning, field_scene
+from egojax.methods import field_batches, field_learning, field_scene
 from egojax.methods.grid_rendering import GridSettings
 from egojax.methods.nerf_rendering import RenderSettings
 from egojax.models.grid_fields import GridConfig, GridFields
@@ -20,7 +20,7 @@ from egojax.models.nerf import Nerf, NerfConfig
 from egojax.models.poses import PoseErrors
 from egojax.ops.hash_grid import HashGrid
 from egojax.task import Block
-from egojax.train.loop import FitConfig, fit
+from egojax.train.loop import FitConfig, Interrupted, fit
 from egojax.train.mesh import make_mesh
 
 GRID = GridConfig(
@@ -56,16 +56,30 @@ def learner(kind: str, scene) -> Learning:
     return Learning(lambda key: Nerf(config, rngs=nnx.Rngs(key)), loss)
 
 
-def train(frames, kind: str, folder, *, devices=4, steps=6, size=3, tx=None):
+def train(
+    frames,
+    kind: str,
+    folder,
+    *,
+    devices=4,
+    steps=6,
+    size=3,
+    tx=None,
+    on_host=False,
+    **options,
+):
     height, width = frames.scene.size_hw
+    scene, layers = frames.scene, {}
+    if on_host:
+        layers = field_batches.pixel_layers(scene)
+        scene = field_batches.without_pixels(scene)
 
     def blocks(first):
-        rays = field_scene.ray_batches(
-            frames.rows("train"), height * width, 64, 0, first
+        batches = field_batches.ray_batches(
+            frames.rows("train"), height * width, 64, 0, first, layers=layers
         )
         for _ in range(first, steps, size):
-            picked = np.stack(list(itertools.islice(rays, size)))
-            yield Block(picked, frames.scene)
+            yield Block(field_batches.next_steps(batches, size), scene)
 
     return fit(
         learner(kind, frames.scene),
@@ -74,6 +88,7 @@ def train(frames, kind: str, folder, *, devices=4, steps=6, size=3, tx=None):
         make_mesh(devices),
         FitConfig(steps=steps, log_every=2, checkpoint_every=100),
         folder,
+        **options,
     )
 
 
@@ -82,11 +97,39 @@ def weights(model) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("kind", ["grid", "nerf"])
-def test_one_device_equals_four(frames, kind, tmp_path):
-    one = train(frames, kind, tmp_path / "1", devices=1)
-    four = train(frames, kind, tmp_path / "4", devices=4)
-    for a, b in zip(weights(one), weights(four), strict=True):
+def test_one_device_equals_four(with_images, kind):
+    for a, b in zip(with_images(kind, 1), with_images(kind, 4), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def with_images(frames, tmp_path_factory):
+    """Weights after training with images on so many devices."""
+
+    @functools.cache
+    def trained(kind: str, devices: int) -> list[np.ndarray]:
+        folder = tmp_path_factory.mktemp("with_images")
+        return weights(train(frames, kind, folder, devices=devices))
+
+    return trained
+
+
+@pytest.mark.parametrize(("kind", "devices"), [("grid", 1), ("grid", 4), ("nerf", 4)])
+def test_images_on_the_host_change_nothing(
+    frames, with_images, kind, devices, tmp_path
+):
+    """Not a bit of any weight; stopped in the middle and continued, too."""
+
+    def stop(done, total):
+        if done == 3:
+            signal.raise_signal(signal.SIGTERM)
+
+    options = {"devices": devices, "on_host": True}
+    with pytest.raises(Interrupted, match="step 3"):
+        train(frames, kind, tmp_path, progress=stop, **options)
+    found = train(frames, kind, tmp_path, **options)
+    for a, b in zip(weights(found), with_images(kind, devices), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_fields_learn_the_frames_of_a_clip(frames, tmp_path):
@@ -95,7 +138,7 @@ def test_fields_learn_the_frames_of_a_clip(frames, tmp_path):
     learned = train(frames, "grid", tmp_path, steps=90, size=30, tx=tx)
     fresh = GridFields(GRID, rngs=nnx.Rngs(0))
     loss = learner("grid", frames.scene).loss
-    rays = next(field_scene.ray_batches(frames.rows("train"), 24 * 42, 512, 9))
+    rays = next(field_batches.ray_batches(frames.rows("train"), 24 * 42, 512, 9))
 
     @functools.partial(jax.jit, static_argnums=0)
     def error(graphdef, params):

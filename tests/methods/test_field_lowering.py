@@ -15,7 +15,8 @@ from flax import nnx
 from jax import export
 from jax.sharding import PartitionSpec as P
 
-from egojax.methods import field_learning, grid_rendering, nerf_rendering
+from egojax.methods import field_batches, field_learning, grid_rendering, nerf_rendering
+from egojax.methods.field_batches import RayBatch
 from egojax.methods.field_rays import FieldRays
 from egojax.methods.field_scene import FieldScene
 from egojax.methods.grid_rendering import GridSettings, SceneBox
@@ -91,10 +92,13 @@ def check(fn, args, devices: int) -> None:
     assert exported.nr_devices == devices
 
 
-def check_step(init, loss, tx, scene: FieldScene, devices: int, rules: Rules = ()):
+def check_step(
+    init, loss, tx, scene: FieldScene, devices: int, rules: Rules = (), layers=None
+):
     mesh = make_mesh(devices)
     step = make_train_step(loss, make_plan(init, tx, mesh, rules), tx, mesh)
-    block = Block(shape(STEPS, RAYS, 2, dtype=jnp.int32), scene)
+    rays = RayBatch(shape(STEPS, RAYS, 2, dtype=jnp.int32), layers or {})
+    block = Block(rays, scene)
     key = jax.eval_shape(lambda: jax.random.key(0))
     check(step, (make_plan(init, tx, mesh, rules).like, block, key), devices)
 
@@ -116,6 +120,15 @@ def test_steps_of_learning_lower_for_every_device(kind, dtype, lens, devices):
     if kind == "refined":
         seen = seen.replace(motion=shape(FRAMES, 12, 16, dtype=jnp.uint8))
     check_step(init, LOSSES[kind], optax.adam(1e-3), seen, devices)
+
+
+@pytest.mark.parametrize("kind", ["grid", "nerf"])
+def test_steps_that_are_given_their_colours_lower_for_every_device(kind):
+    """Without images on the devices, four of which share the rays."""
+    colors = {"images": shape(STEPS, RAYS, 3, dtype=jnp.uint8)}
+    without = field_batches.without_pixels(scene())
+    tx = optax.sgd(1e-3)
+    check_step(MODELS[kind], LOSSES[kind], tx, without, 4, layers=colors)
 
 
 def test_a_step_with_split_tables_lowers_for_every_device():

@@ -1,13 +1,14 @@
 """Scenes for radiance fields: what is read of a clip, which rays a step sees."""
 
 import dataclasses
-import itertools
+import tracemalloc
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from egojax.data.frame_stack import FrameStack
 from egojax.errors import FrameError, UsageError
 from egojax.methods import field_scene
 from egojax.methods.field_rays import moved_rays
@@ -172,31 +173,60 @@ def test_what_is_known_of_motion_is_read_with_the_frames():
 
 def test_colors_are_those_of_the_image():
     clip = make_clip()
-    found = field_scene.colors_of(
-        on_device(clip), jnp.array([2, 0]), jnp.array([47, 9])
-    )
+    images = on_device(clip).images
+    found = field_scene.values_of(images, jnp.array([2, 0]), jnp.array([47, 9]))
     expected = [clip.frames[2][5, 7] / 255, clip.frames[0][1, 1] / 255]
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
-def test_every_ray_comes_once_before_any_comes_again():
-    frames = np.array([0, 2, 4])
-    steps = list(itertools.islice(field_scene.ray_batches(frames, 48, 18, 0), 16))
-    assert all(step.shape == (18, 2) and step.dtype == np.int32 for step in steps)
-    rays = np.concatenate(steps)
-    everything = sorted(itertools.product(frames, range(48)))
-    for epoch in (rays[:144], rays[144:288]):
-        assert sorted(map(tuple, epoch.tolist())) == everything
-    assert (rays[:144] != rays[144:288]).any()
+def test_images_are_those_of_the_one_array_they_were_read_into(monkeypatch):
+    stacks = []
+
+    class Told(FrameStack):
+        def array(self):
+            stacks.append(super().array())
+            return stacks[-1]
+
+    monkeypatch.setattr(field_scene, "FrameStack", Told)
+    scene = field_scene.read_scene(make_clip()).scene
+    assert len(stacks) == 1 and scene.images is stacks[0]
 
 
-@pytest.mark.parametrize("first", [1, 7, 8, 9, 40])
-def test_a_run_that_goes_on_sees_what_one_that_never_stopped_sees(first):
-    frames = np.array([0, 2, 4])
-    whole = itertools.islice(
-        field_scene.ray_batches(frames, 48, 18, 3), first, first + 3
+def test_reading_needs_little_more_memory_than_the_images():
+    """4 MB of frames, made one by one: less than a fifth more at any moment."""
+    size, count = (64, 96), 228
+    cameras = [make_clip().camera[0].replace(size_hw=size)] * count
+    clip = make_clip(
+        frame_ids=tuple(f"f{t}" for t in range(count)),
+        size_hw=size,
+        frames=Source(lambda t: np.full((*size, 3), t % 256, np.uint8), count),
+        camera=Source.of(cameras),
+        views=Source.of([View(0.5, 4.0, t, "train") for t in range(count)]),
     )
-    later = itertools.islice(field_scene.ray_batches(frames, 48, 18, 3, first), 3)
-    np.testing.assert_array_equal(list(later), list(whole))
-    large = next(field_scene.ray_batches(frames, 48, 500, 3))
-    assert large.shape == (500, 2)
+    tracemalloc.start()
+    try:
+        scene = field_scene.read_scene(clip).scene
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert scene.images.nbytes == 3 * count * 64 * 96
+    assert peak < 1.2 * scene.images.nbytes
+
+
+def test_images_in_a_file_are_those_in_memory(tmp_path):
+    inside, outside = (
+        field_scene.read_scene(make_clip(), folder=folder).scene.images
+        for folder in (None, tmp_path / "fit")
+    )
+    assert isinstance(outside, np.memmap) and not isinstance(inside, np.memmap)
+    np.testing.assert_array_equal(outside, inside)
+    assert not list((tmp_path / "fit").iterdir())  # A file without a name.
+
+
+def test_frames_of_several_sizes_are_refused():
+    def frame(t):
+        image = make_clip().frames[t]
+        return image[:, :1] if t == 3 else image
+
+    with pytest.raises(UsageError, match=r"frame 3 is uint8 \(6, 1, 3\), those before"):
+        field_scene.read_scene(make_clip(frames=Source(frame, COUNT)))

@@ -1,14 +1,12 @@
 """How a run of the published network begins: signs of a correct one (spec 10.9)."""
 
-import itertools
-
 import jax
 import numpy as np
 import pytest
 
 from egojax.data import views
 from egojax.data.world import make_clip
-from egojax.methods import field_scene, fields, nerf_rendering
+from egojax.methods import field_batches, field_scene, fields, nerf_rendering
 from egojax.methods.nerf_rendering import RenderSettings
 from egojax.models.nerf import NerfConfig
 from egojax.task import Block
@@ -32,8 +30,8 @@ def run():
     plan = step.make_plan(made.init, tx, mesh)
     model = made.init(jax.random.key(0))
     settings = RenderSettings(num_coarse=16, num_fine=16)
-    batches = field_scene.ray_batches(frames.rows("train"), 27 * 48, RAYS, 0)
-    frame, pixel = next(batches).T
+    batches = field_batches.ray_batches(frames.rows("train"), 27 * 48, RAYS, 0)
+    frame, pixel = next(batches).rays.T
     rays = field_scene.rays_of(frames.scene, frame, pixel, official=True)
     draws = nerf_rendering.draw(jax.random.key(1), RAYS, settings)
     fresh = nerf_rendering.render_training(model, rays, settings, draws)
@@ -41,8 +39,8 @@ def run():
     train = step.make_train_step(made.loss, plan, tx, mesh)
     rows = []
     for _ in range(STEPS // EVERY):
-        picked = np.stack(list(itertools.islice(batches, EVERY)))
-        block = put_block(Block(picked, frames.scene), mesh)
+        steps = field_batches.next_steps(batches, EVERY)
+        block = put_block(Block(steps, frames.scene), mesh)
         state, logs, finite = train(state, block, jax.random.key(2))
         assert np.asarray(finite).all()
         rows.append({k: np.asarray(logs[k].total / logs[k].weight) for k in TERMS})

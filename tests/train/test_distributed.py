@@ -5,7 +5,6 @@ in a folder; the tests read it. The same file is what they run.
 """
 
 import functools
-import itertools
 import os
 import pathlib
 import shutil
@@ -22,7 +21,7 @@ from flax import nnx
 from jax.sharding import PartitionSpec as P
 
 from egojax.errors import UsageError
-from egojax.methods import field_learning, field_scene
+from egojax.methods import field_batches, field_learning
 from egojax.methods.field_scene import FieldScene
 from egojax.methods.grid_rendering import GridSettings
 from egojax.models.grid_fields import GridConfig, GridFields
@@ -80,9 +79,9 @@ class Field:
         return GridFields(GRID, rngs=nnx.Rngs(key))
 
     def batches(self, first):
-        rays = field_scene.ray_batches(np.arange(6), 12 * 16, 16, 0, first)
+        rays = field_batches.ray_batches(np.arange(6), 12 * 16, 16, 0, first)
         while True:
-            yield Block(np.stack(list(itertools.islice(rays, 2))), self.scene)
+            yield Block(field_batches.next_steps(rays, 2), self.scene)
 
 
 def train_field(folder, *, devices=-1, steps=4):

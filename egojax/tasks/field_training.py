@@ -1,0 +1,172 @@
+"""How the decomposition job trains fields, and then places what it held out.
+
+Poses that are refined in training lie better to each other than those of other frames,
+which are therefore placed before they are judged: by their own images, while the fields
+stay as they are.
+
+Source: Lin et al. 2021 (BARF), section 4, for the test-time optimisation of poses.
+"""
+
+import pathlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
+
+from egojax.data import arrays
+from egojax.methods import field_batches
+from egojax.methods.field_scene import SceneFrames
+from egojax.methods.fields import Fields
+from egojax.task import Block
+from egojax.tasks import field_config
+from egojax.train import distributed, loop
+from egojax.train.mesh import make_mesh, put, whole
+from egojax.train.optim import make_optimizer
+from egojax.types import Clip
+
+Progress = Callable[[int, int], None]
+
+
+def train(
+    config: Any,
+    clip: Clip,
+    frames: SceneFrames,
+    about: dict[str, Any],
+    where: pathlib.Path,
+    progress: Progress | None = None,
+) -> nnx.Module:
+    """The trained weights of a clip.
+
+    Args:
+      config: Of the job.
+      clip: What the frames are of.
+      frames: With their images.
+      about: Of the fields, as `field_config.about_fields` says.
+      where: Folder of the log and the checkpoints.
+      progress: Told the steps done and the steps in all.
+    """
+    fields = field_config.make_fields(config, about)
+    height, width = frames.scene.size_hw
+    rows = frames.rows("train")
+    steps = field_config.num_steps(config, len(rows) * height * width)
+    model = _fit(
+        config,
+        fields,
+        field_config.optimizer(config, steps),
+        steps,
+        _blocks(config, clip, frames, rows),
+        where,
+        progress,
+    )
+
+    def still(done: int, total: int) -> None:
+        if progress is not None:
+            progress(steps + done, steps + total)
+
+    place_held_out(config, clip, fields, model, frames, where / "placing", still)
+    return model
+
+
+def place_held_out(
+    config: Any,
+    clip: Clip,
+    fields: Fields,
+    model: Any,
+    frames: SceneFrames,
+    where: pathlib.Path,
+    progress: Progress | None = None,
+) -> None:
+    """Sets the model's poses of the slots that no frame of training has.
+
+    Args:
+      fields: What the model belongs to.
+      model: Its weights; changed in place.
+      config, clip, frames, where, progress: As in `train`.
+    """
+    rows, all_slots = frames.rows("val", "test"), np.asarray(frames.scene.slots)
+    slots = np.setdiff1d(all_slots[rows], all_slots[frames.rows("train")])
+    steps = config.cameras.align_steps
+    if fields.placing is None or not steps or not len(slots):
+        return
+    rows = rows[np.isin(all_slots[rows], slots)]
+    found: Any = _fit(
+        config,
+        fields.placing(model),
+        field_config.placing_optimizer(config),
+        steps,
+        _blocks(config, clip, frames, rows),
+        where,
+        progress,
+    )
+    for mine, new in (
+        (model.poses.shift, found.shift),
+        (model.poses.turn, found.turn),
+    ):
+        mine[...] = mine[...].at[slots].set(new[...][jnp.asarray(slots)])
+
+
+def _fit(
+    config: Any,
+    learner: loop.Trainable,
+    optim: Any,
+    steps: int,
+    blocks: Callable[[Mesh], loop.BatchesFrom],
+    where: pathlib.Path,
+    progress: Progress | None,
+) -> nnx.Module:
+    mesh = make_mesh(config.mesh.data)
+    if distributed.is_first():
+        arrays.make_folder(where)
+    return loop.fit(
+        learner,
+        blocks(mesh),
+        make_optimizer(optim),
+        mesh,
+        loop.FitConfig(
+            steps=steps,
+            seed=config.seed,
+            log_every=config.train.log_every,
+            checkpoint_every=config.train.checkpoint_every,
+            keep=2,
+            pieces=config.train.pieces,
+        ),
+        where,
+        progress=progress,
+    )
+
+
+def _blocks(
+    config: Any, clip: Clip, frames: SceneFrames, rows: np.ndarray
+) -> Callable[[Mesh], loop.BatchesFrom]:
+    """Steps of `train.block` on rays of some rows, on a mesh.
+
+    What a step sees depends on its number alone.
+    """
+
+    def on_mesh(mesh: Mesh) -> loop.BatchesFrom:
+        scene, (height, width) = frames.scene, frames.scene.size_hw
+        layers = field_config.host_layers(config, scene)
+        if layers:
+            scene = field_batches.without_pixels(scene)
+        on_device = put(scene, whole(mesh))
+
+        def blocks(first: int) -> Iterator[Block]:
+            batches = field_batches.ray_batches(
+                rows,
+                height * width,
+                config.train.batch_size,
+                config.seed,
+                first,
+                layers=layers,
+                page=field_config.page_frames(config, clip),
+            )
+            while True:
+                steps = field_batches.next_steps(batches, config.train.block)
+                yield Block(steps, on_device)
+
+        return blocks
+
+    return on_mesh
