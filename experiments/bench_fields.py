@@ -10,10 +10,12 @@ would take at the rate of a matrix product of NumPy's, and table reads at that o
 (32 bytes a read; backward twice as many), measured in the same process.
 """
 
+import collections
 import contextlib
 import dataclasses
 import functools
 import importlib.util
+import itertools
 import json
 import os
 import pathlib
@@ -39,6 +41,7 @@ from egojax.methods import (
     field_scene,
     nerf_rendering,
 )
+from egojax.methods.field_batches import RayBatch
 from egojax.methods.field_scene import FieldScene
 from egojax.methods.fields import Fields
 from egojax.methods.nerf_rendering import RenderSettings
@@ -94,6 +97,7 @@ def one_core_rows() -> Iterator[dict[str, Any]]:
     yield from encode_rows("2^19", GridConfig().static, 1 << 14)
     yield sampling_row()
     yield composite_row()
+    yield colors_row()
 
 
 # --------------------------------------------------------------- times and machine
@@ -316,7 +320,7 @@ def official_row(
         field_learning.nerf_loss(settings),
         lambda key: Nerf(config, rngs=nnx.Rngs(key)),
         make_optimizer(OptimConfig(learning_rate=5e-4)),
-        Block(picked, scene),
+        Block(RayBatch(picked), scene),
         pieces,
     )
     _, compile_s = first_call(run)
@@ -399,7 +403,7 @@ def grid_row(name: str, config: Any, steps: int = 10, turns: int = 3) -> dict[st
         found.loss,
         found.init,
         make_optimizer(field_config.optimizer(config, config.train.steps)),
-        Block(rays_in(scene, steps, num_rays), scene),
+        Block(RayBatch(rays_in(scene, steps, num_rays)), scene),
     )
     _, compile_s = first_call(run)
     ours = cpu_ms([run], turns)[0] / steps
@@ -557,6 +561,48 @@ def composite_row(
         lambda: field_references.composite(density, delta, rgb, t),
         density.nbytes + delta.nbytes + rgb.nbytes + t.nbytes,
         turns,
+    )
+
+
+def colors_row(
+    num_frames: int = 64,
+    size_hw: tuple[int, int] = (256, 456),
+    batch: int = 1024,
+    turns: int = 3,
+) -> dict[str, Any]:
+    """Batches of an epoch with colours that the host looks up; their order apart."""
+    pixels, frames = size_hw[0] * size_hw[1], np.arange(num_frames)
+    size = (num_frames, *size_hw, 3)
+    images = np.random.default_rng(0).integers(0, 256, size, np.uint8)
+    steps = num_frames * pixels // batch
+
+    def source() -> Iterator[RayBatch]:
+        layers = {"images": images}
+        return field_batches.ray_batches(frames, pixels, batch, 0, layers=layers)
+
+    first = next(source())
+    rays = np.asarray(first.rays)
+    epoch, order, reference, simple = cpu_ms(
+        [
+            lambda: collections.deque(itertools.islice(source(), steps), maxlen=0),
+            lambda: next(source()),
+            lambda: field_references.item_wise(images, rays),
+            lambda: field_references.colors(images, rays),
+        ],
+        turns,
+    )
+    error = largest_error(
+        first.layers["images"].astype(float), field_references.item_wise(images, rays)
+    )
+    rate = 1e-3 * batch * steps / epoch
+    return line(
+        f"colours from the host, {batch} rays of {num_frames} frames",
+        (epoch - order) / steps,
+        reference=reference,
+        simple=simple,
+        error=error,
+        note=f"with the order of rays, {1e6 * order / steps / batch:.0f} ns each, "
+        f"{rate:.1f} M rays/s: {0.5 / rate:.0%} of the time at 0.5 M rays/s",
     )
 
 

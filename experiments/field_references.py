@@ -1,4 +1,4 @@
-"""Grids, importance samples and compositing of radiance fields, plainly in NumPy.
+"""What radiance fields are made of, plainly in NumPy: grids, samples, colours of rays.
 
 float32 throughout, vectorised where NumPy can: what the bench holds ours against.
 """
@@ -82,3 +82,18 @@ def composite(
     color = (weights[..., None] * rgb).sum((0, 2))
     depth = (trans * alpha * t).sum(1)
     return np.concatenate([color, weights.sum(2).T, depth[:, None]], axis=1)
+
+
+def item_wise(images: np.ndarray, rays: np.ndarray) -> np.ndarray:
+    """Colours (R, 3) of rays (R, 2) as the published loader: a call for each."""
+
+    def item(frame: int, pixel: int) -> np.ndarray:
+        return images[frame, pixel // images.shape[2], pixel % images.shape[2]]
+
+    return np.stack([item(*ray) for ray in rays.tolist()])
+
+
+def colors(images: np.ndarray, rays: np.ndarray) -> np.ndarray:
+    """The same in one piece."""
+    frame, pixel = rays.T
+    return images[frame, pixel // images.shape[2], pixel % images.shape[2]]

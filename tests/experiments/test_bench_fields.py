@@ -48,6 +48,13 @@ def test_importance_samples_and_compositing_agree_with_numpy(bench):
     assert bench.composite_row(20, 16, turns=1)["error"] < 1e-5
 
 
+def test_colours_from_the_host_are_those_of_the_published_loader(bench):
+    line = bench.colors_row(3, (8, 9), batch=20, turns=1)
+    assert line["error"] == 0.0 and line["ours_ms"] > 0
+    assert line["reference_ms"] > 0 and line["simple_ms"] > 0
+    assert "M rays/s" in line["note"]
+
+
 def test_a_step_of_the_fast_fields_has_a_rate_and_a_floor(bench, tiny):
     line = bench.grid_row("tiny", tiny, steps=2, turns=1)
     assert line["ours_ms"] > 0 and line["compile_s"] > 0
