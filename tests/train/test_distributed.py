@@ -68,10 +68,13 @@ def tiny_scene() -> FieldScene:
 
 
 class Field:
-    """The fast fields on the tiny scene."""
+    """The fast fields on the tiny scene, its images on the devices or on the host."""
 
-    def __init__(self):
-        self.scene = tiny_scene()
+    def __init__(self, on_host: bool = False):
+        self.scene, self.layers = tiny_scene(), {}
+        if on_host:
+            self.layers = field_batches.pixel_layers(self.scene)
+            self.scene = field_batches.without_pixels(self.scene)
         box = field_learning.scene_box(self.scene)
         self.loss = field_learning.grid_loss(GridSettings(6, 4), box)
 
@@ -79,13 +82,15 @@ class Field:
         return GridFields(GRID, rngs=nnx.Rngs(key))
 
     def batches(self, first):
-        rays = field_batches.ray_batches(np.arange(6), 12 * 16, 16, 0, first)
+        rays = field_batches.ray_batches(
+            np.arange(6), 12 * 16, 16, 0, first, layers=self.layers
+        )
         while True:
             yield Block(field_batches.next_steps(rays, 2), self.scene)
 
 
-def train_field(folder, *, devices=-1, steps=4):
-    task = Field()
+def train_field(folder, *, devices=-1, steps=4, on_host=False):
+    task = Field(on_host)
     config = FitConfig(steps=steps, log_every=2)
     tx, mesh = optax.sgd(0.5), make_mesh(devices)
     return fit(task, task.batches, tx, mesh, config, folder)
@@ -109,7 +114,7 @@ def alone(folder):
 SPLIT = [("layers/0/kernel", P(None, "data"))]
 TRAININGS = {
     "plane": train_plane,
-    "field": train_field,
+    "field": functools.partial(train_field, on_host=True),
     "stopped": functools.partial(train_plane, progress=stop_second),
     "split": functools.partial(train_plane, progress=stop_second, rules=SPLIT),
     "broken": functools.partial(train_plane, batches=by_step(with_a_nan)),

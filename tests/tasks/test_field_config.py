@@ -1,0 +1,37 @@
+"""Where images lie: on the devices, in memory, in a file."""
+
+import numpy as np
+import pytest
+
+from egojax.apps import cli
+from egojax.methods.field_scene import FieldScene
+from egojax.tasks import field_config
+from egojax.types import Camera, Clip
+
+SIZE, COUNT = (20, 50), 40  # 3,000 bytes a frame, 0.12 MB in all.
+
+
+@pytest.fixture
+def config():
+    return cli.load_config(cli.find_config("configs/decomposition.py")[0], "smoke")
+
+
+@pytest.mark.parametrize(
+    ("megabytes", "frames"),
+    [(0.0, 1), (0.001, 1), (0.0089, 2), (0.009, 3), (0.119, 39), (0.12, None)],
+)
+def test_a_page_is_as_many_frames_as_fit(config, megabytes, frames):
+    config.train.host_images = megabytes
+    clip = Clip("long", tuple(map(str, range(COUNT))), SIZE)
+    assert field_config.page_frames(config, clip) == frames
+
+
+@pytest.mark.parametrize(("megabytes", "stays"), [(0.119, True), (0.12, False)])
+def test_images_stay_on_the_host_where_devices_are_too_small(config, megabytes, stays):
+    config.read.device_images = megabytes
+    images = np.zeros((COUNT, *SIZE, 3), np.uint8)
+    each = np.zeros(COUNT)
+    scene = FieldScene(images, Camera(each, each), each, each, each, each)
+    layers = field_config.host_layers(config, scene)
+    assert list(layers) == ["images"] * stays
+    assert not stays or layers["images"] is images
