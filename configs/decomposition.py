@@ -70,7 +70,10 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         near_floor=0.05,  # Quantile of near over the clip, below which none goes.
     )
     config.fields = dict(kind="grid")  # grid | neuraldiff | nerf | nerfw | tnerf
-    config.grid = dict(  # Of kind=grid: hashed grids, and the proposal's.
+    config.grid = dict(  # Of kind=grid.
+        # Of positions: hash | planes (no gathers: for TPUs; several times slower on a
+        # CPU), with the sizes of `planes` below.
+        kind="hash",
         static=dict(levels=8, coarsest=16, finest=256, log2_rows=15),
         moving=dict(levels=6, coarsest=8, finest=96, log2_rows=14),
         proposal=dict(levels=4, coarsest=8, finest=64, log2_rows=12),
@@ -78,6 +81,15 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         actor_cells=32,  # Of directions, along each side of the finest level,
         actor_frames=2.0,  # and how many frames a cell of time is long there.
         actor_log2_rows=14,
+        planes=dict(  # A volume of so many cells along each side, and planes.
+            features=4,
+            dtype="float32",  # Of products: float32 | bfloat16
+            chunk_mb=0.5,  # Of the largest matrix of some points; on a TPU some 64.
+            static=dict(volume=16, levels=3, coarsest=16, finest=64),
+            moving=dict(volume=8, levels=3, coarsest=8, finest=48),
+            proposal=dict(volume=8, levels=2, coarsest=16, finest=32),
+            actor_volume=4,
+        ),
         width=64,
         direction_bands=2,
         actor_bands=6,

@@ -49,7 +49,8 @@ from egojax.models import convert
 from egojax.models.grid_fields import GridConfig, GridFields
 from egojax.models.nerf import Nerf, NerfConfig
 from egojax.ops import field_losses, render, sampling
-from egojax.ops.hash_grid import HashGrid, hash_encode
+from egojax.ops.grids import Grid, encode
+from egojax.ops.hash_grid import HashGrid
 from egojax.task import Block
 from egojax.tasks import field_config
 from egojax.train.mesh import make_mesh
@@ -91,10 +92,14 @@ def one_core_rows() -> Iterator[dict[str, Any]]:
     yield official_row()
     default, spec = bench_config(), spec_size_config()
     yield grid_row("default training", default)
+    planes = plane_config()
+    yield grid_row("training with planes", planes, steps=2)
     yield grid_row("default training, tables of 2^19", spec, steps=2)
     yield frame_row("a frame of default fields", default)
-    yield from encode_rows("2^14", HashGrid(8, 16, 256, 14), 1 << 14)
-    yield from encode_rows("2^19", GridConfig().static, 1 << 14)
+    yield from encode_rows("hash grid 2^14", HashGrid(8, 16, 256, 14), 1 << 14)
+    yield from encode_rows("hash grid 2^19", GridConfig().static, 1 << 14)
+    static = fields_of(planes, make_scene())[1].static
+    yield from encode_rows("planes of the static stream", static, 1 << 14)
     yield sampling_row()
     yield composite_row()
     yield colors_row()
@@ -361,6 +366,13 @@ def bench_config() -> Any:
     return importlib.import_module("decomposition").get_config("bench")
 
 
+def plane_config() -> Any:
+    """The same with planes."""
+    config = bench_config()
+    config.grid.kind = "planes"
+    return config
+
+
 def spec_size_config() -> Any:
     """The same with larger tables, more intervals and more rays a step."""
     config = bench_config()
@@ -380,8 +392,36 @@ def fields_of(config: Any, scene: FieldScene) -> tuple[Fields, GridConfig]:
     return found, model.config
 
 
-def grid_flops_and_bytes(config: Any, sizes: GridConfig) -> tuple[float, float]:
-    """Of a ray's training step: products, and the sectors of table reads."""
+class Work(NamedTuple):
+    """What must be done at least."""
+
+    flops: float  # Of products.
+    bytes: float  # Of the sectors of table reads.
+
+    def times(self, count: float) -> "Work":
+        return Work(self.flops * count, self.bytes * count)
+
+    def plus(self, other: "Work", count: float) -> "Work":
+        more = other.times(count)
+        return Work(self.flops + more.flops, self.bytes + more.bytes)
+
+
+def encode_work(grid: Grid) -> Work:
+    """Of the features of a point."""
+    if isinstance(grid, HashGrid):
+        return Work(0.0, 8.0 * grid.levels * SECTOR_BYTES)
+    rows, features = grid.table_shape
+    return Work(2.0 * rows * features, 0.0)  # Each node counts once.
+
+
+def pull_work(grid: Grid) -> Work:
+    """Of the gradient of the table, where it is known what planes say of the point."""
+    # Sectors are read and written; of products there is one as large.
+    return encode_work(grid).times(2.0 if isinstance(grid, HashGrid) else 1.0)
+
+
+def grid_work(config: Any, sizes: GridConfig, *, train: bool = True) -> Work:
+    """Of a ray's training step, or of showing it; of what is done for each sample."""
     model = nnx.eval_shape(lambda: GridFields(sizes, rngs=nnx.Rngs(0)))
 
     def products(*nets: Any) -> int:
@@ -389,10 +429,17 @@ def grid_flops_and_bytes(config: Any, sizes: GridConfig) -> tuple[float, float]:
 
     final, proposal = config.grid.num_final, config.grid.num_proposal
     rendered = products(model.geometry, model.color, model.moving, model.actor)
-    flops = 6.0 * (rendered * final + products(model.proposal) * proposal)
-    reads = proposal * sizes.proposal.levels
-    reads += final * (sizes.static.levels + sizes.moving.levels)
-    return flops, 3.0 * 8 * reads * SECTOR_BYTES
+    flops = 2.0 * (rendered * final + products(model.proposal) * proposal)
+    total = Work(3.0 * flops if train else flops, 0.0)
+    for grid, count in (
+        (sizes.proposal, proposal),
+        (sizes.static, final),
+        (sizes.moving, final),
+    ):
+        total = total.plus(encode_work(grid), count)
+        if train:
+            total = total.plus(pull_work(grid), count)
+    return total
 
 
 def grid_row(name: str, config: Any, steps: int = 10, turns: int = 3) -> dict[str, Any]:
@@ -407,8 +454,7 @@ def grid_row(name: str, config: Any, steps: int = 10, turns: int = 3) -> dict[st
     )
     _, compile_s = first_call(run)
     ours = cpu_ms([run], turns)[0] / steps
-    flops, moved = grid_flops_and_bytes(config, sizes)
-    floor = machine().floor_ms(num_rays * flops, num_rays * moved)
+    floor = machine().floor_ms(*grid_work(config, sizes).times(num_rays))
     return line(
         f"{name}, {num_rays} rays",
         ours,
@@ -448,9 +494,7 @@ def frame_row(
     peak = Peak()
     ours = cpu_ms([lambda: draw(scene, 0)], turns)[0]
     pixels = size_hw[0] * size_hw[1]
-    flops, moved = grid_flops_and_bytes(config, sizes)
-    # Of a training step, what is forward.
-    floor = machine().floor_ms(pixels * flops / 3, pixels * moved / 3)
+    floor = machine().floor_ms(*grid_work(config, sizes, train=False).times(pixels))
     whole = 4e-6 * pixels * config.grid.num_final * sizes.width
     return line(
         f"{name}, {size_hw[1]}x{size_hw[0]}, all layers",
@@ -466,7 +510,7 @@ def frame_row(
 
 
 def encode_rows(
-    name: str, grid: HashGrid, num_points: int, turns: int = 5
+    name: str, grid: Grid, num_points: int, turns: int = 5
 ) -> Iterator[dict[str, Any]]:
     """Features of points from a table, and the gradient of the table."""
     rng = np.random.default_rng(0)
@@ -477,33 +521,32 @@ def encode_rows(
 
     @jax.jit
     def pull(points: Any, table: Any, slope: Any) -> Any:
-        return jax.vjp(lambda t: hash_encode(points, t, grid), table)[1](slope)[0]
+        return jax.vjp(lambda t: encode(points, t, grid), table)[1](slope)[0]
 
     paths = (
         (
             "features",
-            1,
-            lambda: hash_encode(on_device[0], on_device[1], grid),
-            lambda: field_references.hash_encode(points, table, grid),
+            encode_work(grid),
+            lambda: encode(on_device[0], on_device[1], grid),
+            lambda: field_references.encode(points, table, grid),
         ),
         (
             "gradient",
-            2,
+            pull_work(grid),
             lambda: pull(*on_device),
-            lambda: field_references.hash_slope(points, slope, grid),
+            lambda: field_references.slope(points, table, slope, grid),
         ),
     )
-    for what, passes, call, plain in paths:
+    for what, work, call, plain in paths:
         out, compile_s = first_call(call)
         ours, simple = cpu_ms([lambda c=call: jax.block_until_ready(c()), plain], turns)
-        moved = passes * 8.0 * num_points * grid.levels * SECTOR_BYTES
         yield line(
-            f"hash grid {name}, {grid.levels} levels, {num_points} points, {what}",
+            f"{name}, {grid.levels} levels, {num_points} points, {what}",
             ours,
             simple=simple,
             error=largest_error(out, plain()),
             compile_s=compile_s,
-            note=floor_note(ours, machine().floor_ms(0.0, moved)),
+            note=floor_note(ours, machine().floor_ms(*work.times(num_points))),
         )
 
 

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from egojax.ops.grids import Grid
 from egojax.ops.hash_grid import PRIMES, HashGrid
+from egojax.ops.plane_grid import PlaneGrid
 
 
 def corners(
@@ -50,6 +52,77 @@ def hash_slope(points: np.ndarray, slope: np.ndarray, grid: HashGrid) -> np.ndar
             weights = slope[:, level, f] * share
             out[:, f] += np.bincount(row, weights, len(out)).astype(np.float32)
     return out
+
+
+def plane_corners(
+    points: np.ndarray, grid: PlaneGrid
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Part, rows (N,) and shares (N,) of each node around points (N, 3).
+
+    The volume is part 0; then come, level by level, its planes xy, xz and yz.
+    """
+    planes = [(c, axes) for c in grid.resolutions for axes in ((0, 1), (0, 2), (1, 2))]
+    start = 0
+    for part, (cells, axes) in enumerate([(grid.volume, (0, 1, 2)), *planes]):
+        sides = np.array(grid.sides_of(cells))[list(axes)]
+        at = points[:, axes] * sides.astype(np.float32)
+        low = np.minimum(np.floor(at), sides - np.float32(1))
+        strides = np.cumprod([1, *(sides[:-1] + 1)])
+        for corner in np.ndindex(*(2,) * len(axes)):
+            row = (low.astype(np.int64) + corner) @ strides
+            share = np.where(corner, at - low, 1 - (at - low))
+            yield part, row + start, share.prod(1, dtype=np.float32)
+        start += grid.rows[part]
+
+
+def plane_parts(points: np.ndarray, table: np.ndarray, grid: PlaneGrid) -> np.ndarray:
+    """What the volume and each plane say, (parts, N, F)."""
+    out = np.zeros((len(grid.rows), len(points), grid.features), np.float32)
+    for part, row, share in plane_corners(points, grid):
+        out[part] += table[row] * share[:, None]
+    return out
+
+
+def plane_encode(points: np.ndarray, table: np.ndarray, grid: PlaneGrid) -> np.ndarray:
+    """(N, E) features."""
+    parts = plane_parts(points, table, grid)
+    planes = (1 + parts[1:]).reshape(grid.levels, 3, *parts.shape[1:]).prod(1) - 1
+    return np.concatenate([parts[:1], planes]).swapaxes(0, 1).reshape(len(points), -1)
+
+
+def plane_slope(
+    points: np.ndarray, table: np.ndarray, slope: np.ndarray, grid: PlaneGrid
+) -> np.ndarray:
+    """The gradient of the table, of the gradient of the features (N, E)."""
+    slope = slope.reshape(len(points), 1 + grid.levels, grid.features).swapaxes(0, 1)
+    one = 1 + plane_parts(points, table, grid)[1:]
+    one = one.reshape(grid.levels, 3, *one.shape[1:])
+    others = np.stack([one[:, 1] * one[:, 2], one[:, 0] * one[:, 2]], 1)
+    others = np.concatenate([others, (one[:, 0] * one[:, 1])[:, None]], 1)
+    by_plane = (slope[1:, None] * others).reshape(-1, *slope.shape[1:])
+    by_part = np.concatenate([slope[:1], by_plane])
+    out = np.zeros(grid.table_shape, np.float32)
+    for part, row, share in plane_corners(points, grid):
+        for f in range(grid.features):
+            weights = by_part[part, :, f] * share
+            out[:, f] += np.bincount(row, weights, len(out)).astype(np.float32)
+    return out
+
+
+def encode(points: np.ndarray, table: np.ndarray, grid: Grid) -> np.ndarray:
+    """(N, E) features."""
+    if isinstance(grid, HashGrid):
+        return hash_encode(points, table, grid)
+    return plane_encode(points, table, grid)
+
+
+def slope(
+    points: np.ndarray, table: np.ndarray, slope: np.ndarray, grid: Grid
+) -> np.ndarray:
+    """The gradient of the table, of the gradient of the features (N, E)."""
+    if isinstance(grid, HashGrid):
+        return hash_slope(points, slope, grid)
+    return plane_slope(points, table, slope, grid)
 
 
 def sample_pdf(bins: np.ndarray, weights: np.ndarray, u: np.ndarray) -> np.ndarray:

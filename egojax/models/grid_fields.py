@@ -15,7 +15,8 @@ from jaxtyping import Array, Float, Int
 from egojax.models.blocks import Affine, Samples
 from egojax.models.poses import PoseErrors
 from egojax.ops.encoding import frequency_encoding, time_basis
-from egojax.ops.hash_grid import HashGrid, hash_encode
+from egojax.ops.grids import Grid, encode
+from egojax.ops.hash_grid import HashGrid
 
 DENSITY_BIAS = -1.0  # The static stream starts thin.
 MOST_LOG_DENSITY = 12.0  # Opaque in a hundredth of a thousandth of a unit.
@@ -32,10 +33,10 @@ ACTOR = HashGrid(4, 64, 512, 18)
 class GridConfig:
     """Sizes of the fields."""
 
-    static: HashGrid = STATIC
-    moving: HashGrid = MOVING
-    proposal: HashGrid = PROPOSAL
-    actor: HashGrid = ACTOR  # Of directions and time, once a ray; at the finest level
+    static: Grid = STATIC
+    moving: Grid = MOVING
+    proposal: Grid = PROPOSAL
+    actor: Grid = ACTOR  # Of directions and time, once a ray; at the finest level
     actor_cells: int = 32  # so many cells are along each side of all directions,
     actor_times: int = 500  # and so many along time.
     width: int = 64
@@ -75,7 +76,7 @@ class Mlp(nnx.Module):
         return x
 
 
-def _table(grid: HashGrid, rngs: nnx.Rngs) -> nnx.Param:
+def _table(grid: Grid, rngs: nnx.Rngs) -> nnx.Param:
     values = jax.random.uniform(rngs.params(), grid.table_shape, minval=-1.0)
     return nnx.Param(TABLE_RANGE * values)
 
@@ -128,18 +129,16 @@ class GridFields(nnx.Module):
         their neighbours have.
         """
         config = self.config
-        cells = config.actor_cells / config.actor.finest
-        times = config.actor_times / config.actor.finest
+        cells, _, times = config.actor.sides
+        cells, times = config.actor_cells / cells, config.actor_times / times
         when = times / max(config.num_slots - 1, 1) * slots.astype(jnp.float32)
         at = [cells * (0.5 + 0.5 * camera_dirs[..., :2]), when[..., None]]
-        return hash_encode(
-            jnp.concatenate(at, axis=-1), self.actor_table[...], config.actor
-        )
+        return encode(jnp.concatenate(at, axis=-1), self.actor_table[...], config.actor)
 
     def proposal_density(self, points: Float[Array, "*batch S 3"]) -> Array:
         """The density that says where to look, (*batch, S)."""
         table = self.proposal_table[...]
-        encoded = hash_encode(points, table, self.config.proposal)
+        encoded = encode(points, table, self.config.proposal)
         return density_of(self.proposal(encoded)[..., 0])
 
     def samples(
@@ -162,12 +161,12 @@ class GridFields(nnx.Module):
           looks: Whose appearance code.
         """
         config, code = self.config, self.time_code(slots)
-        encoded = hash_encode(points, self.static_table[...], config.static)
+        encoded = encode(points, self.static_table[...], config.static)
         geometry = self.geometry(encoded)
         per_ray = frequency_encoding(dirs, config.direction_bands)
         per_ray = jnp.concatenate([per_ray, self.appearance[...][looks]], axis=-1)
         color = jax.nn.sigmoid(self.color(geometry[..., 1:], per_ray))
-        moving = hash_encode(points, self.moving_table[...], config.moving)
+        moving = encode(points, self.moving_table[...], config.moving)
         actor = frequency_encoding(camera_points, config.actor_bands)
         seen = self.actor_code(camera_dirs, slots)
         per_ray = jnp.concatenate([code, seen], axis=-1)

@@ -23,6 +23,15 @@ PRIMES = (1, 2654435761, 805459861)
 CORNERS = tuple(itertools.product((0, 1), repeat=3))
 
 
+def growing(levels: int, coarsest: int, finest: int) -> tuple[int, ...]:
+    """Cells along a side, level by level, in equal ratios."""
+    growth = math.log(finest / coarsest) / max(levels - 1, 1)
+    # The small share keeps the last level from falling one short by rounding.
+    return tuple(
+        int(coarsest * math.exp(growth * level) + 1e-6) for level in range(levels)
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class HashGrid:
     """The shape of a table; levels grow geometrically from coarsest to finest."""
@@ -36,13 +45,12 @@ class HashGrid:
     @property
     def resolutions(self) -> tuple[int, ...]:
         """Cells along each side, level by level."""
-        steps = max(self.levels - 1, 1)
-        growth = math.log(self.finest / self.coarsest) / steps
-        # The small share keeps the last level from falling one short by rounding.
-        return tuple(
-            int(self.coarsest * math.exp(growth * level) + 1e-6)
-            for level in range(self.levels)
-        )
+        return growing(self.levels, self.coarsest, self.finest)
+
+    @property
+    def sides(self) -> tuple[int, int, int]:
+        """Cells along x, y and z at the finest level."""
+        return self.finest, self.finest, self.finest
 
     @property
     def rows(self) -> tuple[int, ...]:

@@ -24,7 +24,9 @@ from egojax.methods.nerf_rendering import RenderSettings
 from egojax.models.grid_fields import GridConfig
 from egojax.models.nerf import Kind, NerfConfig
 from egojax.ops import scene_bounds
+from egojax.ops.grids import KINDS, Grid
 from egojax.ops.hash_grid import HashGrid
+from egojax.ops.plane_grid import PlaneGrid
 from egojax.ops.render import LastShare, Mixing
 from egojax.tasks import clips, epic_benchmark, settings
 from egojax.train.optim import Group, OptimConfig
@@ -39,6 +41,8 @@ CHOICES = {
     "world.scene": ("kitchen", *clips.SCENES),
     "views.slots": get_args(scene_bounds.Slots),
     "fields.kind": ("grid", *get_args(Kind)),
+    "grid.kind": KINDS,
+    "grid.planes.dtype": ("float32", "bfloat16"),
     "nerf.mixing": get_args(Mixing),
     "nerf.last": get_args(LastShare),
     "nerf.dtype": ("float32", "bfloat16"),
@@ -60,6 +64,13 @@ LEAST = {
         for table in TABLES
         for name, least in dict(levels=1, coarsest=1, finest=1, log2_rows=4).items()
     },
+    **{
+        f"grid.planes.{table}.{name}": 1
+        for table in TABLES
+        for name in ("volume", "levels", "coarsest", "finest")
+    },
+    **{f"grid.planes.{name}": 1 for name in ("features", "actor_volume")},
+    "grid.planes.chunk_mb": 1e-3,
     **{f"grid.{name}": 1 for name in ("width", "time_dim", "actor_levels")},
     **{f"grid.{name}": 2 for name in ("actor_cells", "actor_log2_rows")},
     "grid.actor_frames": 0.5,
@@ -89,6 +100,8 @@ LEAST = {
 MOST = {
     "views.near_floor": 1,
     **{f"grid.{table}.log2_rows": 24 for table in TABLES},
+    **{f"grid.planes.{table}.volume": 128 for table in TABLES},
+    **{f"grid.planes.{table}.finest": 4096 for table in TABLES},
     "grid.floor": 1000,
     "train.final_share": 1,
 }
@@ -170,6 +183,7 @@ def about_fields(config: Any, scene: FieldScene) -> dict[str, Any]:
     box = field_learning.scene_box(scene)
     return {
         "kind": "grid",
+        "grid": config.grid.kind,
         "sizes": dataclasses.asdict(_grid_sizes(config, num_slots, len(scene.slots))),
         "box": {k: np.asarray(v).tolist() for k, v in vars(box).items()},
     }
@@ -195,21 +209,9 @@ def _last_slot(scene: FieldScene) -> int:
 
 def _grid_sizes(config: Any, num_slots: int, num_frames: int) -> GridConfig:
     fields_of = config.grid
-    static, moving, proposal = (
-        HashGrid(**fields_of[name].to_dict()) for name in TABLES
-    )
     times = max(2, round(num_frames / fields_of.actor_frames))
-    finest = max(times, fields_of.actor_cells)
     return GridConfig(
-        static,
-        moving,
-        proposal,
-        actor=HashGrid(
-            fields_of.actor_levels,
-            max(2, finest // ACTOR_SPAN),
-            finest,
-            fields_of.actor_log2_rows,
-        ),
+        **_grids(fields_of, times),
         actor_times=times,
         num_slots=num_slots,
         time_basis=fields_of.time_basis or _basis(num_frames),
@@ -223,6 +225,25 @@ def _grid_sizes(config: Any, num_slots: int, num_frames: int) -> GridConfig:
             )
         },
     )
+
+
+def _grids(fields_of: Any, times: int) -> dict[str, Any]:
+    """The grids of positions; the actor's has so many cells along time."""
+    cells, levels = fields_of.actor_cells, fields_of.actor_levels
+    if fields_of.kind == "hash":
+        grids = {k: HashGrid(**fields_of[k].to_dict()) for k in TABLES}
+        finest = max(times, cells)
+        coarsest, log2_rows = max(2, finest // ACTOR_SPAN), fields_of.actor_log2_rows
+        return grids | {"actor": HashGrid(levels, coarsest, finest, log2_rows)}
+    planes = fields_of.planes
+    shared: dict[str, Any] = {k: planes[k] for k in ("features", "dtype")}
+    shared["chunk_bytes"] = int(planes.chunk_mb * 2**20)
+    grids = {k: PlaneGrid(**planes[k].to_dict(), **shared) for k in TABLES}
+    coarsest, along_z = max(2, cells // ACTOR_SPAN), times / cells
+    actor = PlaneGrid(
+        planes.actor_volume, levels, coarsest, cells, along_z=along_z, **shared
+    )
+    return grids | {"actor": actor}
 
 
 def _basis(num_frames: int) -> int:
@@ -263,7 +284,7 @@ def make_fields(config: Any, about: Mapping[str, Any]) -> Fields:
         )
     if kind == "grid":
         return fields.grid_fields(
-            _grid_config(about["sizes"]),
+            _grid_config(about["sizes"], KINDS[about.get("grid", "hash")]),
             _grid_settings(config),
             SceneBox(
                 **{k: jnp.asarray(v, jnp.float32) for k, v in about["box"].items()}
@@ -295,10 +316,10 @@ def make_fields(config: Any, about: Mapping[str, Any]) -> Fields:
     )
 
 
-def _grid_config(sizes: Mapping[str, Any]) -> GridConfig:
+def _grid_config(sizes: Mapping[str, Any], kind: type[Grid]) -> GridConfig:
     plain = dict(sizes)
     for name in (*TABLES, "actor"):
-        plain[name] = HashGrid(**sizes[name])
+        plain[name] = kind(**sizes[name])
     return GridConfig(**plain)
 
 

@@ -148,6 +148,22 @@ def test_fields_that_exist_are_used_and_not_trained(finished, tmp_path):
     assert not (tmp_path / "run" / "clips" / "world-0" / "fit").exists()
 
 
+def test_planes_train_by_the_same_command_and_their_fields_say_what_they_are(tmp_path):
+    tables = "static", "moving", "proposal"
+    grids = [f"--config.grid.planes.{k}.levels=1" for k in tables]
+    words = [*TINY, *QUIET, *grids, "--config.grid.actor_levels=1", "--only=fit"]
+    assert launch(tmp_path / "run", *words, "--config.grid.kind=planes") == 0
+    file = field_files.read_fields(tmp_path / "run/clips/world-0/fields.npz")
+    assert file.about["grid"] == "planes"
+    # The file's kind counts: the config is that of hashed grids.
+    weights = tmp_path / "run" / "clips" / "{clip}" / "fields.npz"
+    words = [*TINY, *QUIET, f"--config.train.weights={weights}"]
+    assert launch(tmp_path / "again", *words) == 0
+    assert_same_fields(tmp_path / "again", tmp_path / "run")
+    metrics = json.loads((tmp_path / "again" / "metrics.json").read_text())
+    assert metrics["all"]["held_out"]["psnr"] > 5.0
+
+
 def test_tracking_takes_the_static_depth_of_the_same_clip(finished, tmp_path):
     words = ["--config=configs/tracking.py:smoke", f"--workdir={tmp_path / 'run'}"]
     words += ["--config.world.num_frames=9", "--config.world.size_hw=(32,48)"]
@@ -222,6 +238,8 @@ def refused(capsys, tmp_path, *words: str, variant: str = "smoke") -> list[str]:
         ("train.learning_rate=nan", "not a finite number"),
         ("train.host_images=-1.0", "config.train.host_images=-1.0: below 0"),
         ("grid.static.log2_rows=40", "config.grid.static.log2_rows=40: above 24"),
+        ("grid.kind=cubes", "config.grid.kind=cubes: there are hash, planes"),
+        ("grid.planes.moving.volume=0", "config.grid.planes.moving.volume=0: below 1"),
         ("render.fixed_frame=nobody", "fixed_frame=nobody: no such frame"),
         ("train.weights=/nowhere/x.npz", "/nowhere/x.npz: cannot be read"),
         ("data.name=folder", "needs --config.data.root"),

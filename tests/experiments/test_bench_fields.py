@@ -8,9 +8,14 @@ import pytest
 
 from egojax.models.nerf import NerfConfig
 from egojax.ops.hash_grid import HashGrid
+from egojax.ops.plane_grid import PlaneGrid
 
 EXPERIMENTS = pathlib.Path(__file__).resolve().parents[2] / "experiments"
-GRIDS = [HashGrid(3, 4, 64, 10), HashGrid(2, 4, 8, 12)]
+GRIDS = [
+    HashGrid(3, 4, 64, 10),
+    HashGrid(2, 4, 8, 12),
+    PlaneGrid(3, 2, 4, 9, 3, along_z=1.7),
+]
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +28,22 @@ def bench():
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
     return module
+
+
+def test_planes_work_by_products_alone(bench):
+    """By hand: 8 nodes of the volume, 3 x 9 of planes, 4 numbers each."""
+    work = bench.encode_work(PlaneGrid(1, 1, 2, 2))
+    assert work == (2.0 * 35 * 4, 0.0)
+    scene, ours, planes = (
+        bench.make_scene(),
+        bench.bench_config(),
+        bench.plane_config(),
+    )
+    hashed = bench.grid_work(ours, bench.fields_of(ours, scene)[1])
+    sizes = bench.fields_of(planes, scene)[1]
+    assert isinstance(sizes.actor, PlaneGrid)
+    found = bench.grid_work(planes, sizes)
+    assert hashed.bytes > 0 and found.bytes == 0 and found.flops > hashed.flops
 
 
 @pytest.fixture

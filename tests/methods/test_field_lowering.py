@@ -26,6 +26,7 @@ from egojax.models.nerf import Nerf, NerfConfig
 from egojax.ops import render, sampling
 from egojax.ops.hash_grid import HashGrid, hash_encode
 from egojax.ops.lens import LENSES
+from egojax.ops.plane_grid import PlaneGrid
 from egojax.task import Block
 from egojax.train.mesh import Rules, make_mesh, split, whole
 from egojax.train.step import make_plan, make_train_step
@@ -129,6 +130,22 @@ def test_steps_that_are_given_their_colours_lower_for_every_device(kind):
     without = field_batches.without_pixels(scene())
     tx = optax.sgd(1e-3)
     check_step(MODELS[kind], LOSSES[kind], tx, without, 4, layers=colors)
+
+
+@pytest.mark.parametrize("devices", [1, 4])
+def test_a_step_with_planes_lowers_for_every_device(devices):
+    planes = PlaneGrid(2, 1, 4, 4, 2, dtype="bfloat16")
+    long = dataclasses.replace(planes, along_z=3.0)
+    config = dataclasses.replace(
+        GRID, static=planes, moving=planes, proposal=planes, actor=long
+    )
+    check_step(
+        lambda key: GridFields(config, rngs=nnx.Rngs(key)),
+        LOSSES["grid"],
+        optax.adam(1e-3),
+        scene(),
+        devices,
+    )
 
 
 def test_a_step_with_split_tables_lowers_for_every_device():

@@ -165,8 +165,8 @@ def test_what_is_known_of_motion_is_read_with_the_frames():
     clip = make_clip(streams={"motion": Source.of(masks)})
     scene = on_device(clip)
     frame, pixel = jnp.array([2, 2, 4]), jnp.array([11, 12, 11])
-    found = field_scene.motion_of(scene, frame, pixel)
-    assert found.tolist() == [1, 0, field_scene.UNKNOWN]
+    found = field_scene.values_of(scene.motion, frame, pixel)
+    assert found[:2].tolist() == [1.0, 0.0] and 0.0 < found[2] < 1.0
     assert field_scene.read_scene(make_clip()).scene.motion is None
     assert field_scene.read_places(clip).scene.motion is None
 

@@ -1,12 +1,16 @@
 """The fast fields: shapes, what depends on what, gradients everywhere."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from flax import nnx
 
 from egojax.models.grid_fields import GridConfig, GridFields
 from egojax.ops.hash_grid import HashGrid
+from egojax.ops.plane_grid import PlaneGrid
 
 SMALL = GridConfig(
     static=HashGrid(4, 4, 32, 10),
@@ -17,6 +21,15 @@ SMALL = GridConfig(
     actor_times=5,
     width=16,
     num_slots=20,
+)
+
+
+PLANES = dataclasses.replace(
+    SMALL,
+    static=PlaneGrid(4, 2, 4, 8),
+    moving=PlaneGrid(2, 2, 4, 8),
+    proposal=PlaneGrid(2, 1, 4, 4),
+    actor=PlaneGrid(1, 2, 4, 8, 2, along_z=5 / 8),
 )
 
 
@@ -35,8 +48,9 @@ def same(first, second) -> list[bool]:
     return [bool((a == b).all()) for a, b in zip(first, second, strict=True)]
 
 
-def test_each_stream_depends_on_its_own_inputs_alone():
-    model = GridFields(SMALL, rngs=nnx.Rngs(0))
+@pytest.mark.parametrize("config", [SMALL, PLANES], ids=["hash", "planes"])
+def test_each_stream_depends_on_its_own_inputs_alone(config):
+    model = GridFields(config, rngs=nnx.Rngs(0))
     model.appearance[...] = jax.random.normal(jax.random.key(0), (20, 8))
     base = ask(model, [3, 4], [3, 4])
     assert base.density.shape == (3, 2, 6) and base.beta.shape == (2, 2, 6)
@@ -52,16 +66,26 @@ def test_each_stream_depends_on_its_own_inputs_alone():
     assert same(base.density, turned.density) == [True, True, False]
 
 
-def test_what_is_in_the_way_is_smooth_over_time_and_directions():
-    """By hand: 5 cells of time have 4 nodes within, each bends 2 of 18 differences."""
-    model = GridFields(SMALL, rngs=nnx.Rngs(0))
+@pytest.mark.parametrize(
+    ("config", "order", "smooth", "bent"),
+    [(SMALL, 2, 10, 8), (PLANES, 3, 5, 12)],
+    ids=["hash", "planes"],
+)
+def test_what_is_in_the_way_is_smooth_over_time_and_directions(
+    config, order, smooth, bent
+):
+    """By hand: 5 cells of time have 4 nodes within, each bends 2 of 18 differences.
+
+    Between nodes two planes make a square of time: 3 of its 17 third differences.
+    """
+    model = GridFields(config, rngs=nnx.Rngs(0))
     rng = np.random.default_rng(1)
-    table = rng.normal(size=SMALL.actor.table_shape).astype(np.float32)
+    table = rng.normal(size=config.actor.table_shape).astype(np.float32)
     model.actor_table[...] = jnp.asarray(table)
     ahead = jnp.tile(jnp.array([[0.0, 0.0, -1.0]]), (20, 1))
     codes = np.asarray(model.actor_code(ahead, jnp.arange(20)))
-    bends = np.abs(np.diff(codes[:, -2:], 2, axis=0)).max(1)
-    assert (bends < 1e-5).sum() == 10 and (bends > 1e-3).sum() == 8
+    bends = np.abs(np.diff(codes[:, -2:], order, axis=0)).max(1)
+    assert (bends < 1e-5).sum() == smooth and (bends > 1e-3).sum() == bent
     aside = jnp.stack([jnp.linspace(-0.9, 0.9, 20), 0 * ahead[:, 0], ahead[:, 2]], -1)
     codes = np.asarray(model.actor_code(aside, jnp.zeros(20, jnp.int32)))
     assert np.ptp(codes, axis=0).min() > 0.1

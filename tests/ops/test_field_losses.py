@@ -108,7 +108,7 @@ def test_the_distortion_loss_is_the_double_sum(seed):
 
 def test_the_motion_loss_is_the_cross_entropy_of_what_is_known():
     changing = jnp.array([0.9, 0.2, 0.0, 1.0, 0.3, 0.5])
-    moves = jnp.array([1, 1, 1, 0, 0, 255])
+    moves = jnp.array([1, 1, 1, 0, 0, 0.5])
     found = field_losses.motion_loss(changing, moves, 0.5)
     shown = -np.log([0.9, 0.2, 1e-3]).sum() - 0.5 * np.log([1e-3, 0.7]).sum()
     assert float(found) == pytest.approx(shown / 6, rel=1e-6)
@@ -117,7 +117,7 @@ def test_the_motion_loss_is_the_cross_entropy_of_what_is_known():
 
 
 def test_the_motion_loss_pulls_up_what_moves_and_nothing_that_is_unknown():
-    moves = jnp.array([1, 0, 255])
+    moves = jnp.array([1, 0, 0.5])
     slope = jax.grad(field_losses.motion_loss)(jnp.full(3, 0.4), moves, 2.0)
     np.testing.assert_allclose(slope, [-1 / 1.2, 2 / 1.8, 0.0], rtol=1e-5)
     ends = jax.grad(field_losses.motion_loss)(jnp.array([0.0, 1.0, 1.0]), moves)
@@ -126,7 +126,7 @@ def test_the_motion_loss_pulls_up_what_moves_and_nothing_that_is_unknown():
 
 def test_losses_lower_for_every_device():
     def everything(edges, weights):
-        moves = jnp.arange(4)
+        moves = jnp.arange(4.0)
         return (
             field_losses.motion_loss(weights[:, 0], moves),
             field_losses.interlevel_loss(edges, weights, edges, weights),
