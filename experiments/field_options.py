@@ -54,8 +54,8 @@ OPTIONS: dict[str, tuple[Callable[[Any], None], tuple[str, ...]]] = {
     "defaults": (lambda config: None, ("none", "poses", "exposure", "lighting")),
     "poses refined": (_refined, ("none", "poses")),
     "exposure learned": (_exposed, ("none", "exposure", "lighting")),
-    "no appearance code": (_plain, ("none", "exposure", "lighting")),
     "motion masks": (_told, ("none",)),
+    "no appearance code": (_plain, ("exposure", "lighting")),
 }
 
 
