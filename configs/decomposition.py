@@ -6,7 +6,9 @@ never moves, what is moved now and then, and the wearer's body. Nothing is label
   python launch.py --config=configs/decomposition.py                  embedded clip
   python launch.py --config=configs/decomposition.py:smoke            seconds, for CI
   python launch.py --config=configs/decomposition.py:folder --config.data.root=MY_CLIP
-      with a COLMAP model, cameras.json or EPIC-FIELDS JSON in it
+      with a COLMAP model, cameras.json or EPIC-FIELDS JSON in it;
+      --config.cameras.refine=True where its poses are a little wrong,
+      --config.data.motion='masks/{clip}' where what moves is known
   python launch.py --config=configs/decomposition.py:epic_diff \
       --config.data.root=data/EPIC-Diff --config.data.clips=P01_01   the official layout
   python launch.py --config=configs/decomposition.py:epic_diff+official  as published

@@ -4,44 +4,33 @@ import json
 import math
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from egojax.apps import charts, field_strips, page
 from egojax.apps.charts import Curve
 from egojax.apps.field_folder import Rendered
+from egojax.apps.field_score_tables import (
+    NUMBERS,
+    SPLITS,
+    Scores,
+    benchmark_section,
+    read_scores,
+    scores_section,
+)
 from egojax.apps.figures import escape
 from egojax.apps.report_parts import details_section, number, skipped_section
 from egojax.data import arrays
 from egojax.data.values import is_int
-from egojax.errors import UsageError
 from egojax.metrics.schema import format_number
+from egojax.tasks.field_training import PLACING
 from egojax.train.log import EVENT
 from egojax.types import Clip, SkippedFrame
 
-# Numbers of the table: how they are called, and what they say.
-NUMBERS = {
-    "psnr": ("PSNR, dB", "of whole frames"),
-    "psnr_static": ("PSNR static, dB", "of pixels where nothing moves in truth"),
-    "psnr_dynamic": ("PSNR dynamic, dB", "of pixels that move in truth"),
-    "ssim_gauss11_valid": ("SSIM", "structural similarity of whole frames"),
-    "mAP": ("mAP", "soft mask of all that moves, actor included"),
-    "mAP_moving": ("mAP moving", "soft mask of the moving stream"),
-    "mAP_actor": ("mAP actor", "soft mask of the actor stream"),
-}
 HEADLINES = ("psnr", "psnr_static", "psnr_dynamic", "mAP", "mAP_moving", "mAP_actor")
-SPLITS = {"held_out": "held out", "train": "trained on"}
 
 Log = Sequence[Mapping[str, Any]]  # Rows of training, by step.
-
-
-class Scores(NamedTuple):
-    """What `scores.json` says; each part may be empty."""
-
-    names: Mapping[str, Mapping[str, Any]]  # By split: means over its frames.
-    frames: Mapping[str, Mapping[str, Any]]  # By frame.
-    about: Mapping[str, Any]
 
 
 def write_report(
@@ -73,7 +62,8 @@ def write_report(
     fixed_frame = scores.about.get("fixed_frame")
     parts = [
         _cards(scores, log),
-        _scores(scores),
+        scores_section(scores, placed=(folder / "fit" / PLACING).is_dir()),
+        benchmark_section(scores),
         field_strips.key_frames(rendered, scores.frames),
         _over_time(clip, scores.frames),
         field_strips.fixed_view(rendered, fixed_frame),
@@ -92,25 +82,6 @@ def write_report(
 
 
 # --------------------------------------------------------------------------- reading
-
-
-def read_scores(folder: pathlib.Path) -> Scores:
-    """Reads `scores.json`; nothing where it is not there.
-
-    Raises:
-      UsageError: it holds no scores.
-    """
-    path = folder / "scores.json"
-    found = arrays.read_json(path) if path.exists() else {}
-    parts = (
-        [found.get(n, {}) for n in Scores._fields] if isinstance(found, dict) else []
-    )
-    tables = [
-        row for part in parts[:2] if isinstance(part, dict) for row in part.values()
-    ]
-    if not parts or not all(isinstance(part, dict) for part in (*parts, *tables)):
-        raise UsageError(f"{path}: no scores; --only=score writes them again")
-    return Scores(*parts)
 
 
 def read_log(path: pathlib.Path) -> list[dict[str, Any]]:
@@ -152,43 +123,6 @@ def _duration(seconds: float) -> str:
     if seconds < 600:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
-def _scores(scores: Scores) -> str:
-    splits = [split for split in SPLITS if split in scores.names]
-    if not splits:
-        return page.section("Scores", "Nothing was scored.", "")
-    columns = [scores.names[split] for split in splits]
-    known = list(dict.fromkeys(name for column in columns for name in column))
-    main = [
-        _row(name, *NUMBERS[name], columns)
-        for name in NUMBERS
-        if any(math.isfinite(number(c.get(name))) for c in columns)
-    ]
-    rest = [_row(name, name, "", columns) for name in known]
-    heads = ["", *(SPLITS[split] for split in splits)]
-    body = page.table(heads, main)
-    body += page.fold("All numbers", page.table(heads, rest))
-    lead = (
-        "Means over frames; mAP is average precision times 100. The field has not seen "
-        "the frames that were held out."
-    )
-    if not any(math.isfinite(number(c.get("mAP"))) for c in columns):
-        lead += " What moves in truth is not known here, so masks are not scored."
-    return page.section("Scores", lead, body)
-
-
-def _row(
-    name: str, title: str, meaning: str, columns: Sequence[Mapping[str, Any]]
-) -> list[str]:
-    note = f"<small>{escape(meaning)}</small>" if meaning else ""
-    head = f"<b>{escape(title)}</b>{note}" if meaning else escape(title)
-    cells = [column.get(name) for column in columns]
-    return [head, *(format_number(name, c if _single(c) else None) for c in cells)]
-
-
-def _single(value: Any) -> bool:
-    return math.isfinite(number(value))
 
 
 # ---------------------------------------------------------------------------- curves

@@ -28,6 +28,7 @@ from egojax.train.optim import make_optimizer
 from egojax.types import Clip
 
 Progress = Callable[[int, int], None]
+PLACING = "placing"  # Folder of the second training, in that of the first.
 
 
 def train(
@@ -66,7 +67,7 @@ def train(
         if progress is not None:
             progress(steps + done, steps + total)
 
-    place_held_out(config, clip, fields, model, frames, where / "placing", still)
+    place_held_out(config, clip, fields, model, frames, where / PLACING, still)
     return model
 
 

@@ -99,6 +99,30 @@ def test_key_frames_are_held_out_and_the_worst_is_among_them(tmp_path):
     assert captions.count("mask against truth") == 2  # Frame 3 has no true mask.
 
 
+def test_the_groups_of_a_benchmark_have_a_table(tmp_path):
+    clip = make_clip()
+    full_folder(tmp_path, clip)
+    path = tmp_path / "scores.json"
+    scores = json.loads(path.read_text())
+    scores["names"]["udos"] = {"mAP_dynamic": 0.555, "mAP_semi_static": None}
+    scores["names"]["nvs_within_action"] = {"psnr": 22.22, "psnr_foreground": 18.81}
+    path.write_text(json.dumps(scores))
+    text = write(tmp_path, clip)
+    part = text.split("<h2>EPIC Fields")[1].split("<h2>")[0]
+    assert part.count("<tr") == 3  # Heads, new views, UDOS.
+    for told in ("within action", "UDOS", "22.22", "18.81", "psnr_foreground"):
+        assert told in part
+    assert "psnr_background" not in part  # No group has it.
+
+
+def test_that_held_out_frames_were_placed_is_told(tmp_path):
+    clip = make_clip()
+    full_folder(tmp_path, clip)
+    assert "placed by their own" not in write(tmp_path, clip)
+    (tmp_path / "fit" / "placing").mkdir()
+    assert "placed by their own" in write(tmp_path, clip)
+
+
 @pytest.mark.parametrize("num_streams", [1, 2])
 def test_baselines_show_the_streams_that_they_have(tmp_path, num_streams):
     clip = make_clip()
