@@ -55,7 +55,7 @@ OPTIONS: dict[str, tuple[Callable[[Any], None], tuple[str, ...]]] = {
     "poses refined": (_refined, ("none", "poses")),
     "exposure learned": (_exposed, ("none", "exposure", "lighting")),
     "motion masks": (_told, ("none",)),
-    "no appearance code": (_plain, ("exposure", "lighting")),
+    "no appearance code": (_plain, ("none", "exposure", "lighting")),
 }
 
 
