@@ -119,6 +119,8 @@ def run_on_slurm(
             "submitit without Slurm"
         )
     _share_code()
+    if cluster == "local":  # It cancels by SIGINT; a background job may ignore that.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         executor = submitit.AutoExecutor(logs / "submitit", cluster=cluster)
         executor.update_parameters(**_submitit_parameters(executor, workers, options))

@@ -41,6 +41,8 @@ QUICK = (
     "--config.show.overlay=False",
     "--config.show.report=False",
 )
+# As a script's `command &`: what it starts ignores Ctrl-C.
+IN_BACKGROUND = ("sh", "-c", 'trap "" INT; exec "$0" "$@"')
 PATIENCE = 300.0  # Seconds after which a test gives up.
 
 
@@ -407,16 +409,12 @@ def is_free(path: pathlib.Path) -> bool:
 
 
 def start(file: pathlib.Path, workdir: pathlib.Path, *words: str) -> subprocess.Popen:
-    """The command of a user, with the compile cache of the tests."""
-    environment = {key: v for key, v in os.environ.items() if key != "XLA_FLAGS"}
-    environment |= {
-        "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".cache" / "jax"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-    }
+    """The command of a user, with the compiler and the cache of the tests."""
+    one_device = " --xla_force_host_platform_device_count=1"
+    environment = os.environ | {"XLA_FLAGS": os.environ["XLA_FLAGS"] + one_device}
     command = [sys.executable, "experiments/sweep.py", f"--sweep={file}"]
     return subprocess.Popen(
-        [*command, f"--workdir={workdir}", *words, *QUICK],
+        [*IN_BACKGROUND, *command, f"--workdir={workdir}", *words, *QUICK],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -433,7 +431,8 @@ def interrupt_when(process: subprocess.Popen, workdir: pathlib.Path, pattern: st
     """SIGTERM as soon as a file is there that the process has made or changed."""
     deadline, begun = time.monotonic() + PATIENCE, time.time()
     while not any(path.stat().st_mtime > begun for path in workdir.glob(pattern)):
-        assert process.poll() is None and time.monotonic() < deadline
+        assert process.poll() is None, end(process)
+        assert time.monotonic() < deadline
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
     code, _, err = end(process)
