@@ -4,6 +4,7 @@ Real processes of two devices each; what they leave in the run folder is compare
 what one process of four devices leaves.
 """
 
+import os
 import pathlib
 import shutil
 import signal
@@ -26,8 +27,6 @@ CODE = (
     "import gc, runpy; gc.disable(); "
     f"runpy.run_path({str(ROOT / 'launch.py')!r}, run_name='__main__')"
 )
-QUICK = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # They would take most of the time.
-ALONE = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
 FIELDS = [
     "--config=configs/decomposition.py:smoke",
     "--config.data.name=epic_diff",
@@ -76,7 +75,6 @@ def hosts(
         started(
             f"import os; os.chdir({str(at[k])!r}); {CODE}",
             [*words, *own[k], *joined, f"--config.hosts.index={k}"],
-            **QUICK,
         )
         for k in (0, 1)
     ]
@@ -101,7 +99,7 @@ def runs(tmp_path_factory) -> tuple[pathlib.Path, pathlib.Path, list[str]]:
 
     def start(port):
         two = hosts(port, *words, f"--workdir={folder / 'two'}")
-        return [*two, started(CODE, alone, **QUICK, **ALONE)]
+        return [*two, started(CODE, alone, XLA_FLAGS=os.environ["XLA_FLAGS"])]
 
     said = on_a_free_port(start)
     assert "P99_01: fit done" in said[0] and "P99_01: render done" in said[0]

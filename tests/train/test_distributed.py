@@ -35,6 +35,7 @@ from tests.train import test_loop
 from tests.train.test_loop import assert_same, batch_of, by_step, numbers, weights
 from tests.train.test_roll_call import free_port
 
+TWO_DEVICES = " --xla_force_host_platform_device_count=2"  # The last such flag counts.
 LIMIT = 300  # Seconds that the two processes have; they need some 20.
 TABLE = HashGrid(2, 4, 16, 8)
 GRID = GridConfig(
@@ -148,10 +149,8 @@ def started(code: str, words: list[str], **variables: str) -> subprocess.Popen:
     """A process of two devices."""
     strict = {
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        "XLA_FLAGS": os.environ["XLA_FLAGS"] + TWO_DEVICES,
         "JAX_NUMPY_RANK_PROMOTION": "raise",
-        "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir or "",
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
     }
     here = str(pathlib.Path(__file__).parents[2])
     code = f"import sys; sys.path.insert(0, {here!r})\n" + code
