@@ -30,7 +30,7 @@ import jax  # noqa: E402
 import pytest  # noqa: E402
 
 # Whole jobs compile far longer than they run. Tests of functions keep the optimizer.
-JOBS = [ROOT / "tests" / name for name in ("apps", "experiments", "tasks", "train")]
+JOBS = [ROOT / "tests" / name for name in ("apps", "experiments", "train")]
 EFFORT = "JAX_DISABLE_MOST_OPTIMIZATIONS"
 ROOMY = 2**30 * 2  # Bytes that a worker keeps; beyond it, compiled programs go.
 
