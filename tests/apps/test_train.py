@@ -12,6 +12,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 SMOKE = [
     "launch.py",
     "--config=configs/tracking.py:smoke",
+    "--config.world.size_hw=(48, 80)",
     "--config.show.overlay=False",
     "--config.show.report=False",
     "--config.train.steps=4",
