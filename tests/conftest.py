@@ -1,25 +1,22 @@
-"""Four CPU devices, strict JAX, quick compiles; where the real recordings are.
+"""Four CPU devices, strict JAX, a compile cache; where the real recordings are.
 
-Most of the suite's time is XLA's, so its effort is cut to what programs that run once
-are worth. To test the programs that users get instead:
-
-    XLA_FLAGS=--xla_cpu_use_fusion_emitters=true JAX_DISABLE_MOST_OPTIMIZATIONS=0 \\
-    make test
+Most of the suite's time is XLA's. Where tests compile far more than they run, as of
+whole jobs, it optimizes nothing (QUICKLY); other tests run the programs that users get.
+EGOJAX_TEST_OPTIMIZED=1 makes that all of them.
 """
 
+import functools
 import gc
 import importlib.metadata
+import inspect
 import os
 import pathlib
 import resource
+from collections.abc import Callable
 
+DEVICES = " --xla_force_host_platform_device_count=4"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-_FLAGS = ["--xla_force_host_platform_device_count=4"]
-# XLA's former code for fusions compiles in two thirds of the time, in half of it where
-# nothing is optimized. XLA ends at a flag that it does not know: only where it does.
-if importlib.metadata.version("jaxlib").startswith(("0.10.", "0.11.", "0.12.")):
-    _FLAGS.insert(0, "--xla_cpu_use_fusion_emitters=false")
-os.environ["XLA_FLAGS"] = " ".join([*_FLAGS, os.environ.get("XLA_FLAGS", "")])
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + DEVICES
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 # Also of the processes that tests start.
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(ROOT / ".cache" / "jax")
@@ -28,28 +25,60 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
-
-# Whole jobs compile far longer than they run. Tests of functions keep the optimizer.
-JOBS = [ROOT / "tests" / name for name in ("apps", "experiments", "train")]
-EFFORT = "JAX_DISABLE_MOST_OPTIMIZATIONS"
-ROOMY = 2**30 * 2  # Bytes that a worker keeps; beyond it, compiled programs go.
+from jax._src import compiler  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
+jax.devices()  # Reads XLA_FLAGS: what follows there is for other processes.
+
+QUICKLY = [
+    "apps",
+    "experiments",
+    "train",
+    "methods/test_field_learning.py",
+    "methods/test_published_run.py",
+]
+# With XLA's former code for fusions it takes half as long again. XLA ends at a flag
+# that it does not know: these releases know it.
+OLD = importlib.metadata.version("jaxlib").startswith(("0.10.", "0.11.", "0.12."))
+PLAIN = {"xla_backend_optimization_level": 0}
+PLAIN |= {"xla_cpu_use_fusion_emitters": False} if OLD else {}
+ROOMY = 2**30 * 2  # Bytes that a worker keeps; beyond it, compiled programs go.
 
 
 @pytest.fixture(autouse=True, scope="module")
 def effort(request):
-    """Optimizes little where whole jobs run; ends with programs forgotten, if many."""
+    """What XLA does for the programs of a file; forgets them where they are many."""
+    path = request.path.relative_to(ROOT / "tests").as_posix()
     with pytest.MonkeyPatch.context() as patch:
-        if EFFORT not in os.environ:
-            quick = any(folder in request.path.parents for folder in JOBS)
-            jax.config.update(EFFORT.lower(), quick)
-            patch.setenv(EFFORT, str(int(quick)))  # Of the processes it starts.
+        if (
+            path.startswith(tuple(QUICKLY))
+            and "EGOJAX_TEST_OPTIMIZED" not in os.environ
+        ):
+            compile_plainly(patch)
         yield
     if resident() > ROOMY:
         jax.clear_caches()
         gc.collect()
+
+
+def compile_plainly(patch: pytest.MonkeyPatch) -> None:
+    """Here, and in processes that are started."""
+    words = [f"--{name}={str(value).lower()}" for name, value in PLAIN.items()]
+    patch.setenv("XLA_FLAGS", " ".join([*words, os.environ["XLA_FLAGS"]]))
+    # JAX has no public switch for it; without this place, compiling takes longer.
+    real = getattr(compiler, "get_compile_options", None)
+    if real and "env_options_overrides" in inspect.signature(real).parameters:
+        patch.setattr(compiler, "get_compile_options", plainly(real))
+
+
+def plainly(real: Callable) -> Callable:
+    @functools.wraps(real)
+    def options(*args, env_options_overrides=None, **more):
+        asked = PLAIN | (env_options_overrides or {})
+        return real(*args, env_options_overrides=asked, **more)
+
+    return options
 
 
 def resident() -> int:
