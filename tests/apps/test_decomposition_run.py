@@ -379,7 +379,7 @@ def test_a_mask_of_another_size_leaves_its_frame_out(tmp_path, capsys):
 
 
 def test_an_image_of_another_size_leaves_its_frame_out(tmp_path, capsys):
-    folder = scene(tmp_path / "P99_01", num=5)  # Without one, as many as elsewhere.
+    folder = scene(tmp_path / "P99_01")
     path = folder / "frames" / "IMG_0000000002.png"
     cv2.imwrite(str(path), np.zeros((10, 10, 3), np.uint8))
     words = [f"--config.data.root={folder}", "--config.data.name=epic_diff"]
