@@ -99,7 +99,10 @@ def read_scene(
                 if MOTION in layers:
                     masks.append(_motion(frame.layers))
         if not kept:
-            raise UsageError(f"{clip.name}: no frame has an image, a pose and a view")
+            first = f"; the first: {skipped[0].reason}" if skipped else ""
+            raise UsageError(
+                f"{clip.name}: no frame has an image, a pose and a view{first}"
+            )
         images = stack.array()
         motion = masks.array() if MOTION in layers else None
     split = np.array([view.split for view in views])

@@ -8,6 +8,7 @@ from flax import nnx
 
 from egojax.data import field_files
 from egojax.data.field_files import FieldFile
+from egojax.errors import UsageError
 from egojax.methods import field_scene
 from egojax.methods.field_scene import SceneFrames
 from egojax.methods.fields import Fields
@@ -52,8 +53,14 @@ def make(config: Any, found: FieldFile, where: Any) -> TrainedFields:
       where: What errors begin with.
 
     Raises:
-      UsageError: weights of another kind than the config's, or of another network.
+      UsageError: weights of another kind than the config's, or of another network, or
+        the file does not say of which.
     """
-    fields = field_config.make_fields(config, found.about)
+    try:
+        fields = field_config.make_fields(config, found.about)
+    except (KeyError, TypeError, ValueError, AttributeError) as err:
+        raise UsageError(
+            f"{where}: what it says of its fields is damaged ({err}); train again"
+        ) from None
     model = weights.with_weights(fields.init, found.weights, str(where))
     return TrainedFields(fields, model)

@@ -273,6 +273,24 @@ def test_weights_of_another_network_are_one_line_each(finished, capsys, tmp_path
     assert "time is (6, 16); the network's is (7, 16)" in line
 
 
+@pytest.mark.parametrize(
+    ("about", "told"),
+    [
+        ({"grid": "cubes"}, "'cubes'"),
+        ({"sizes": {}}, "'static'"),
+        ({"box": 3}, "'int'"),
+    ],
+)
+def test_weights_whose_description_is_damaged_are_one_line(
+    about, told, finished, capsys, tmp_path
+):
+    found = field_files.read_fields(finished / "clips" / "world-0" / "fields.npz")
+    path = tmp_path / "other.npz"
+    field_files.write_fields(path, found._replace(about=found.about | about))
+    (line,) = refused(capsys, tmp_path / "a", f"--config.train.weights={path}")
+    assert f"{path}: what it says of its fields is damaged" in line and told in line
+
+
 def test_weights_of_a_shorter_clip_are_refused(finished, capsys, tmp_path):
     """Time codes beyond the tables would silently be those of the last frame."""
     weights = finished / "clips" / "world-0" / "fields.npz"

@@ -85,9 +85,14 @@ def fisheye(t):
     return dataclasses.replace(camera, lens="opencv", distortion=np.zeros(8))
 
 
+def torn(t):
+    raise FrameError(f"m{t}.png: torn")
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
+        ({"streams": {"motion": Source(torn, COUNT)}}, "the first: m0.png: torn"),
         ({"frames": None}, "needs frames"),
         ({"camera": None, "views": None}, "needs camera, views"),
         ({"camera": Source(lambda t: None, COUNT)}, "no frame has an image"),
