@@ -32,7 +32,7 @@ class Fields(NamedTuple):
     num_streams: int
     official_rays: bool  # See `field_scene.rays_of`.
     # A scene as its cameras are, where the fields know better than their poses.
-    placed: Callable[[Any, FieldScene], FieldScene]
+    placed: Callable[[Any, FieldScene], FieldScene] = lambda model, scene: scene
     # What is trained to place frames that the fields were not trained on.
     placing: Callable[[Any], "Placing"] | None = None
 
@@ -45,7 +45,10 @@ class Placing(NamedTuple):
 
 
 def grid_fields(
-    config: GridConfig, settings: GridSettings, box: SceneBox, weights: GridLoss
+    config: GridConfig,
+    settings: GridSettings,
+    box: SceneBox,
+    weights: GridLoss,
 ) -> Fields:
     """Fields in hashed grids.
 
@@ -110,5 +113,4 @@ def nerf_fields(
         render=render,
         num_streams=STREAMS[config.kind],
         official_rays=official,
-        placed=lambda model, scene: scene,
     )

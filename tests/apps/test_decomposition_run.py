@@ -95,7 +95,6 @@ def test_the_same_command_again_does_nothing(finished, capsys):
 def test_a_run_stopped_in_training_and_continued_ends_as_one_never_stopped(
     finished, tmp_path, monkeypatch
 ):
-    """Not a bit differs, though images were not on the devices before the stop."""
     from egojax.train import loop
 
     calls = []
@@ -109,8 +108,7 @@ def test_a_run_stopped_in_training_and_continued_ends_as_one_never_stopped(
     with monkeypatch.context() as patched:
         patched.setattr(loop._Run, "report", stop_after_two)
         words = [*TINY, *QUIET, "--config.show.official=True"]
-        no_images = "--config.read.device_images=0.0"
-        assert launch(tmp_path / "run", *words, no_images) == 130
+        assert launch(tmp_path / "run", *words) == 130
     assert calls == [2]
     assert launch(tmp_path / "run", *words) == 0
     assert_same_fields(tmp_path / "run", finished)

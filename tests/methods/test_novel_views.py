@@ -30,6 +30,7 @@ def field(scene):
         config,
         GridSettings(num_proposal=8, num_final=6),
         field_learning.scene_box(scene),
+        field_learning.GridLoss(),
     )
     graphdef, params = nnx.split(made.init(jax.random.key(0)), nnx.Param)
     params = jax.tree.map(
