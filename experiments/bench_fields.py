@@ -52,7 +52,7 @@ from egojax.ops import field_losses, render, sampling
 from egojax.ops.grids import Grid, encode
 from egojax.ops.hash_grid import HashGrid
 from egojax.task import Block
-from egojax.tasks import field_config
+from egojax.tasks import field_config, field_models
 from egojax.train.mesh import make_mesh
 from egojax.train.optim import OptimConfig, make_optimizer
 from egojax.train.step import make_plan, make_train_step, start
@@ -387,7 +387,7 @@ def spec_size_config() -> Any:
 
 def fields_of(config: Any, scene: FieldScene) -> tuple[Fields, GridConfig]:
     """The fields of a config, and the sizes of their networks."""
-    found = field_config.make_fields(config, field_config.about_fields(config, scene))
+    found = field_models.build(config, field_models.describe(config, scene))
     model: Any = nnx.eval_shape(lambda: found.init(jax.random.key(0)))
     return found, model.config
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from bench_rows import line
 from scipy import optimize
 
 from egojax import metrics
@@ -226,31 +227,29 @@ def tracking_rows(num_frames: int = 40, repeats: int = 3) -> Iterator[dict[str, 
         abs(results[0][name] - other[name]) for other in results[1:] for name in FIELDS
     )
     name = "HOTA+CLEAR+Identity, 480x854, 30 ids, a frame"
-    yield row(name, one, published, simple, error)
-    yield row(f"{name}, 2 threads", two, published, simple, error)
+    yield line(name, one, reference=published, simple=simple, error=error)
+    yield line(
+        f"{name}, 2 threads", two, reference=published, simple=simple, error=error
+    )
     python = os.environ.get("EGOJAX_TRACKEVAL_PYTHON")
     if python:
         official, seconds = run_trackeval(python, frames)
         error = max(abs(results[0][key] - official[key]) for key in FIELDS)
         official_ms = 1e3 * seconds / num_frames
-        yield row(f"{name}, trackeval itself", one, official_ms, simple, error)
-        yield row(f"{name}, trackeval, 2 threads", two, official_ms, simple, error)
-
-
-def row(
-    name: str, ours: float, reference: float, simple: float | None, error: float
-) -> dict[str, Any]:
-    """One line of the table, in milliseconds."""
-    return {
-        "name": name,
-        "ours_ms": ours,
-        "reference_ms": reference,
-        "simple_ms": simple,
-        "ratio_reference": reference / ours,
-        "ratio_simple": None if simple is None else simple / ours,
-        "error": float(error),
-        "compile_s": None,
-    }
+        yield line(
+            f"{name}, trackeval itself",
+            one,
+            reference=official_ms,
+            simple=simple,
+            error=error,
+        )
+        yield line(
+            f"{name}, trackeval, 2 threads",
+            two,
+            reference=official_ms,
+            simple=simple,
+            error=error,
+        )
 
 
 TRACKEVAL = """
@@ -355,7 +354,12 @@ def region_rows(num_frames: int = 6, repeats: int = 3) -> Iterator[dict[str, Any
     results = [np.array(call()) for call in calls]
     ours, plain = (t / len(masks) for t in interleaved(calls, repeats))
     error = np.abs(results[0] - results[1]).max()
-    yield row("J and F, 480x854, an object and frame", ours, plain, None, error)
+    yield line(
+        "J and F, 480x854, an object and frame",
+        ours,
+        reference=plain,
+        error=float(error),
+    )
 
 
 def rows() -> Iterator[dict[str, Any]]:

@@ -29,29 +29,32 @@ from egojax.tasks import clips, field_config
 from egojax.types import Clip
 
 COLUMNS = ("psnr", "psnr_static", "mAP", "mAP_moving", "mAP_actor")
-MASKS = "masks"
 OUTLINE = np.ones((5, 5), np.uint8)  # Two pixels more on each side.
 
 
-def _refined(config: Any) -> None:
+def _refined(config: Any, masks: pathlib.Path) -> None:
+    del masks
     config.cameras.refine = True
 
 
-def _exposed(config: Any) -> None:
+def _exposed(config: Any, masks: pathlib.Path) -> None:
+    del masks
     config.cameras.exposure = True
 
 
-def _plain(config: Any) -> None:
+def _plain(config: Any, masks: pathlib.Path) -> None:
+    del masks
     config.grid.appearance_dim = 0
 
 
-def _told(config: Any) -> None:
-    config.data.motion = MASKS  # Under the folder of the results.
+def _told(config: Any, masks: pathlib.Path) -> None:
+    config.data.motion = str(masks / "{clip}")
 
 
-# What an option changes, and the faults that it is tried on.
-OPTIONS: dict[str, tuple[Callable[[Any], None], tuple[str, ...]]] = {
-    "defaults": (lambda config: None, ("none", "poses", "exposure", "lighting")),
+# What an option changes, given where motion masks lie; the faults that it is tried on.
+Change = Callable[[Any, pathlib.Path], None]
+OPTIONS: dict[str, tuple[Change, tuple[str, ...]]] = {
+    "defaults": (lambda config, masks: None, ("none", "poses", "exposure", "lighting")),
     "poses refined": (_refined, ("none", "poses")),
     "exposure learned": (_exposed, ("none", "exposure", "lighting")),
     "motion masks": (_told, ("none",)),
@@ -71,7 +74,7 @@ def main(argv: list[str]) -> int:
         for fault in faults:
             config = field_quality.make_config("grid", np.inf)
             config.data.clips, config.world.faults = arguments.seeds, fault
-            change(config)
+            change(config, folder / "masks")
             found = [_run(folder, option, config, name) for name in _names(config)]
             rows[f"{option}, {fault}"] = mean_of_results(found)
     columns = (*COLUMNS, "cpu_seconds")
@@ -88,8 +91,7 @@ def _run(folder: pathlib.Path, option: str, config: Any, name: str) -> dict[str,
     path = folder / f"{option}-{config.world.faults}-{name}.json".replace(" ", "_")
     if not path.exists():
         if config.data.motion:
-            config.data.motion = str(folder / MASKS / "{clip}")
-            _write_masks(config, folder / MASKS / name, name)
+            _write_masks(config, name)
         opened = clips.make(config, field_config.prepared, field_config.settled)
         clip = opened[name]()
         frames = field_scene.read_scene(clip)
@@ -100,8 +102,9 @@ def _run(folder: pathlib.Path, option: str, config: Any, name: str) -> dict[str,
     return arrays.read_json(path)
 
 
-def _write_masks(config: Any, folder: pathlib.Path, name: str) -> None:
+def _write_masks(config: Any, name: str) -> None:
     """Masks of what moves in the frames of a clip, with their faults."""
+    folder = pathlib.Path(config.data.motion.replace("{clip}", name))
     opened = clips.make(config, field_config.prepared, lambda config, clip: clip)
     clip = opened[name]()
     arrays.make_folder(folder)

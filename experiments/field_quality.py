@@ -35,7 +35,13 @@ from egojax.methods.field_scores import ScoredFrame
 from egojax.metrics import format_table
 from egojax.metrics.schema import mean_of_results
 from egojax.task import Block
-from egojax.tasks import clips, decomposition, field_config, field_training
+from egojax.tasks import (
+    clips,
+    decomposition,
+    field_config,
+    field_models,
+    field_training,
+)
 from egojax.train import step
 from egojax.train.mesh import make_mesh, put, put_block, whole
 from egojax.train.optim import make_optimizer
@@ -92,7 +98,7 @@ def make_config(kind: str, seconds: float):
 def learn(config, clip: Clip, frames: SceneFrames, seconds: float) -> dict[str, float]:
     """Trains for so long, or to the end of the config's steps; scores."""
     scene = frames.scene
-    made = field_config.make_fields(config, field_config.about_fields(config, scene))
+    made = field_models.build(config, field_models.describe(config, scene))
     mesh = make_mesh(1)
     tx = make_optimizer(field_config.optimizer(config, config.train.steps))
     plan = step.make_plan(made.init, tx, mesh)

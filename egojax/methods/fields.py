@@ -1,6 +1,6 @@
 """The two kinds of radiance fields behind one face: weights, loss, rendered rays.
 
-"grid": hashed grids with a proposal, the product's own; and the published networks
+"grid": grids with a proposal, the product's own; and the published networks
 (`models.nerf.Kind`). Both explain a clip by the same streams.
 """
 
@@ -50,7 +50,7 @@ def grid_fields(
     box: SceneBox,
     weights: GridLoss,
 ) -> Fields:
-    """Fields in hashed grids.
+    """Fields in grids, hashed or of planes.
 
     Args:
       config: Sizes.

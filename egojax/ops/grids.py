@@ -18,19 +18,7 @@ KINDS: dict[str, type[Grid]] = {"hash": HashGrid, "planes": PlaneGrid}
 def encode(
     points: Float[ArrayLike, "*batch 3"], table: Float[ArrayLike, "R F"], grid: Grid
 ) -> Float[Array, "*batch E"]:
-    """The E = `grid.dim` features of positions.
-
-    Args:
-      points: In the unit cube; what lies outside counts as on its border.
-      table: Of `grid.table_shape`.
-      grid: Static.
-
-    Returns:
-      Differentiable in the table and, but for where cells meet, in the points.
-
-    Raises:
-      ValueError: a table of another shape.
-    """
+    """As `hash_encode` or `plane_encode`, whichever the grid asks for."""
     if isinstance(grid, HashGrid):
         return hash_encode(points, table, grid)
     return plane_encode(points, table, grid)

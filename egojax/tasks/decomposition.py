@@ -27,6 +27,7 @@ from egojax.tasks import (
     decomposition_summary,
     epic_benchmark,
     field_config,
+    field_models,
     field_training,
     trained_fields,
 )
@@ -97,10 +98,10 @@ def _fit(
     if path is not None:
         found = _given(config, path)
         trained_fields.make(config, found, path)  # Refuses those of another network.
-        field_config.check_slots(found.about, frames.scene)
+        field_models.check_slots(found.about, frames.scene)
     else:
-        about = field_config.about_fields(config, frames.scene)
-        field_config.check_slots(about, frames.scene)
+        about = field_models.describe(config, frames.scene)
+        field_models.check_slots(about, frames.scene)
         model = field_training.train(config, clip, frames, about, where, progress)
         found = FieldFile(weights.named_weights(model), about)
     if distributed.is_first():

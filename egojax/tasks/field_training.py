@@ -21,7 +21,7 @@ from egojax.methods import field_batches
 from egojax.methods.field_scene import SceneFrames
 from egojax.methods.fields import Fields
 from egojax.task import Block
-from egojax.tasks import field_config
+from egojax.tasks import field_config, field_models
 from egojax.train import distributed, loop
 from egojax.train.mesh import make_mesh, put, whole
 from egojax.train.optim import make_optimizer
@@ -45,11 +45,11 @@ def train(
       config: Of the job.
       clip: What the frames are of.
       frames: With their images.
-      about: Of the fields, as `field_config.about_fields` says.
+      about: Of the fields, as `field_models.describe` says.
       where: Folder of the log and the checkpoints.
       progress: Told the steps done and the steps in all.
     """
-    fields = field_config.make_fields(config, about)
+    fields = field_models.build(config, about)
     height, width = frames.scene.size_hw
     rows = frames.rows("train")
     steps = field_config.num_steps(config, len(rows) * height * width)

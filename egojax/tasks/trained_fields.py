@@ -13,7 +13,7 @@ from egojax.methods import field_scene
 from egojax.methods.field_scene import SceneFrames
 from egojax.methods.fields import Fields
 from egojax.models import weights
-from egojax.tasks import field_config
+from egojax.tasks import field_models
 from egojax.types import Clip
 
 FIELDS = "fields.npz"  # In the clip's folder.
@@ -57,7 +57,7 @@ def make(config: Any, found: FieldFile, where: Any) -> TrainedFields:
         the file does not say of which.
     """
     try:
-        fields = field_config.make_fields(config, found.about)
+        fields = field_models.build(config, found.about)
     except (KeyError, TypeError, ValueError, AttributeError) as err:
         raise UsageError(
             f"{where}: what it says of its fields is damaged ({err}); train again"
