@@ -70,28 +70,9 @@ def console() -> int:
 
 def main(argv: list[str]) -> int:
     """Runs one job. Exit codes as in `HELP`. Bugs keep their traceback."""
-    words = argv[1:]
-    stopping.listen()
     try:
-        if not words or "--help" in words or "-h" in words:
-            print(_help(words))
-            return 0
-        if words[0] == "compare":
-            from egojax.apps import compare
-
-            return compare.main(words[1:])
-        if words[0] == "average":
-            from egojax.apps import average
-
-            return average.main(words[1:])
-        arguments = parse(words)
-        if arguments.mode == "convert":
-            from egojax.apps import convert
-
-            return convert.main(arguments.config)
-        from egojax.apps import run
-
-        return run.run(arguments)
+        with stopping.listening():
+            return _answer(argv[1:])
     except UsageError as err:
         for line in str(err).splitlines():
             print(f"egojax: {line}", file=sys.stderr)
@@ -101,6 +82,28 @@ def main(argv: list[str]) -> int:
         return 130
     except BrokenPipeError:
         return 0
+
+
+def _answer(words: list[str]) -> int:
+    if not words or "--help" in words or "-h" in words:
+        print(_help(words))
+        return 0
+    if words[0] == "compare":
+        from egojax.apps import compare
+
+        return compare.main(words[1:])
+    if words[0] == "average":
+        from egojax.apps import average
+
+        return average.main(words[1:])
+    arguments = parse(words)
+    if arguments.mode == "convert":
+        from egojax.apps import convert
+
+        return convert.main(arguments.config)
+    from egojax.apps import run
+
+    return run.run(arguments)
 
 
 def parse(words: list[str]) -> Arguments:

@@ -34,6 +34,7 @@ class ProgressLine:
 
     def close(self) -> float:
         """Ends the line; returns the seconds that the stage took."""
+        stopping.check()
         if self._moves:
             self._stream.write("\r\x1b[K")
             self._stream.flush()

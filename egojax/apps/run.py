@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import jax
 
 from egojax import tasks
-from egojax.apps import fit, followers, plan, show
+from egojax.apps import fit, followers, plan, show, stopping
 from egojax.apps.cli import Arguments
 from egojax.apps.followers import Call
 from egojax.apps.plan import Plan
@@ -172,6 +172,7 @@ def _run_clip(
     try:
         clip = task.clips[name]()
     except UsageError as err:
+        stopping.check()
         if len(task.clips) == 1:
             raise
         folder.log("clip_failed", clip=name, reason=str(err))
