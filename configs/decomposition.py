@@ -100,8 +100,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         time_basis=0,  # Functions of time; 0 = as many as tell neighbours from far.
         density_bias=-1.0,  # Of fresh densities of the static stream,
         changing_bias=-4.0,  # and of the others.
-        num_proposal=48,  # Intervals of a ray: of the proposal,
-        num_final=32,  # and those that are rendered.
+        num_proposal=32,  # Intervals of a ray: of the proposal,
+        num_final=20,  # and those that are rendered.
         floor=0.3,  # Share of intervals that go anywhere.
         calm=0.25,  # Share of the far end below which the world learns less.
         bend=0.05,  # Share of the far end up to which positions are linear.
@@ -143,8 +143,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     )
     config.train = dict(
         weights=placeholder(str),  # Fields that exist: fields.npz or a published .ckpt.
-        steps=1500,
-        batch_size=512,  # Rays, over all devices.
+        steps=3200,
+        batch_size=256,  # Rays, over all devices.
         pieces=1,  # In which the gradient of a batch is found: for less memory.
         epochs=0,  # Where > 0, instead of steps: so often every ray, as published.
         optimizer="adam",  # adam | sgd
@@ -219,7 +219,8 @@ def _bench(config):
     config.world.size_hw = (72, 128)
     config.data.scale = 2.0
     config.data.clips = "0-2"  # To develop on; the table's are 100-102, run once.
-    config.train.steps = 600  # A minute of one core.
+    config.train.steps = 3400  # A minute of one core.
+    config.train.batch_size = 128
     config.render.fixed = 0
 
 
