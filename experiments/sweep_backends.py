@@ -5,6 +5,7 @@ are left and calls `ended` after each; interrupted, it ends what it has started.
 """
 
 import concurrent.futures
+import contextlib
 import importlib
 import os
 import pathlib
@@ -13,7 +14,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -103,10 +104,10 @@ def run_on_slurm(
     """A job array of Slurm, by submitit.
 
     Args:
-      workers: How many run at a time; None = as many as Slurm gives.
+      workers: How many run at a time; None = as many as Slurm gives, or all.
       options: Of submitit's AutoExecutor ("timeout_min", "gpus_per_node", ...) or of
         its SlurmExecutor ("partition", "account", ...). "cluster" = "local": submitit's
-        local executor, which starts all at once.
+        local executor.
 
     Raises:
       UsageError: no submitit, no Slurm, an option that submitit does not know.
@@ -127,16 +128,39 @@ def run_on_slurm(
     except (NameError, TypeError, ValueError) as err:
         raise UsageError(f"--slurm: {arrays.first_line(err)}") from err
     attempt = Attempt(logs.absolute(), pathlib.Path.cwd())
-    waiting = dict(zip(executor.map_array(attempt, jobs), jobs, strict=True))
+    # The local executor starts all that it is given: it gets one as one ends.
+    most = workers if workers and cluster == "local" else len(jobs)
+    left, waiting = list(jobs), {}
     try:
-        while waiting:
+        while left or waiting:
             for handle in [handle for handle in waiting if handle.done()]:
                 ended(waiting.pop(handle))
+            if given := left[: most - len(waiting)]:
+                left = left[len(given) :]
+                with _errors_in(logs / "submitit.err"):
+                    handles = executor.map_array(attempt, given)
+                waiting |= zip(handles, given, strict=True)
             time.sleep(POLL)
     finally:
         for handle in waiting:
             handle.cancel(check=False)
         wait_until_ended(logs, list(waiting.values()))
+
+
+@contextlib.contextmanager
+def _errors_in(path: pathlib.Path) -> Iterator[None]:
+    """Processes that start here write their errors to a file.
+
+    What watches over a job of the local executor dies of Ctrl-C with a traceback.
+    """
+    kept = os.dup(2)
+    with path.open("ab") as file:
+        os.dup2(file.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _submitit_parameters(

@@ -14,7 +14,7 @@ CONFIG = "configs/decomposition.py"
 CLIPS = ("0", "1", "2")
 JOBS = "shards"
 SETTINGS = grid(
-    {"train.learning_rate": [1e-3, 2e-3, 4e-3], "train.steps": [2000, 6000]}
+    {"train.learning_rate": [0.005, 0.01, 0.02], "train.steps": [3200, 9600]}
 )
 COLUMNS = ("psnr", "psnr_static", "psnr_dynamic", "mAP")
 BEST = "psnr:max"

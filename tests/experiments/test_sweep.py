@@ -360,6 +360,26 @@ def test_each_local_worker_has_a_device_of_its_own(tmp_path, monkeypatch):
         assert all(a[1] <= b[0] for a, b in itertools.pairwise(times))
 
 
+def test_submitit_without_slurm_runs_so_many_at_a_time(tmp_path, monkeypatch):
+    pytest.importorskip("submitit", reason="needs the extra: sweep")
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("PYTHONPATH", "")
+    jobs = [Job(f"job-{k}", k, tmp_path, ("--help",)) for k in range(3)]
+    ended: list[Job] = []
+    interrupt = signal.getsignal(signal.SIGINT)
+    try:
+        options = {"cluster": "local"}
+        sweep_backends.run_on_slurm(jobs, tmp_path, 1, options, ended.append)
+    finally:
+        signal.signal(signal.SIGINT, interrupt)
+    assert ended == jobs
+    spans = []
+    for job in jobs:
+        end = (tmp_path / f"{job.name}.json").stat().st_mtime
+        spans.append((end - sweep_jobs.read_record(tmp_path, job).seconds, end))
+    assert all(a[1] <= b[0] for a, b in itertools.pairwise(spans))
+
+
 def test_a_process_that_was_killed_is_a_failed_run(tmp_path, monkeypatch):
     program = "import os, sys; sys.stderr.write('bye\\n'); os.kill(os.getpid(), 9)"
     (job,) = jobs_of(tmp_path, monkeypatch, program, 1)
@@ -437,7 +457,7 @@ def interrupt_when(process: subprocess.Popen, workdir: pathlib.Path, pattern: st
     process.send_signal(signal.SIGTERM)
     code, _, err = end(process)
     assert code == 130
-    assert err.splitlines()[-1] == "sweep: interrupted; the same command continues"
+    assert err == "sweep: interrupted; the same command continues\n"
     assert all(is_free(path) for path in workdir.glob("logs/*.lock"))
 
 
