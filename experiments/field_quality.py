@@ -3,6 +3,7 @@
   python experiments/field_quality.py --seeds=0-2       to develop on
   python experiments/field_quality.py --seeds=100-102   the table, run once
   python experiments/field_quality.py --seeds=100-102 --kind=neuraldiff --seconds=600
+  python experiments/field_quality.py --config.grid.kind=planes   and other fields
 
 The config is configs/decomposition.py:bench; with --kind=neuraldiff the published
 network at W = 64 and 32 + 32 samples, 128 rays a step, its rate falling over the run.
@@ -16,6 +17,7 @@ import pathlib
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from typing import Any
 
 # One thread: what is counted is the time of one core.
@@ -29,6 +31,7 @@ from flax import nnx
 
 from egojax.apps import cli
 from egojax.data import arrays
+from egojax.errors import UsageError
 from egojax.methods import field_batches, field_frames, field_scene, field_scores
 from egojax.methods.field_scene import SceneFrames
 from egojax.methods.field_scores import ScoredFrame
@@ -49,6 +52,7 @@ from egojax.types import Clip
 
 COLUMNS = ("psnr", "psnr_static", "psnr_dynamic", "mAP", "mAP_moving", "mAP_actor")
 PUBLISHED_RATE = 1800  # Rays a CPU-second, at most: for the steps of its schedule.
+PUBLISHED_BATCH = 128
 
 
 def main(argv: list[str]) -> int:
@@ -57,8 +61,14 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--kind", default="grid", choices=("grid", "neuraldiff"))
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--out", default="runs/field_quality")
-    arguments = parser.parse_args(argv)
-    config = make_config(arguments.kind, arguments.seconds)
+    arguments, overrides = parser.parse_known_args(argv)
+    unknown = [word for word in overrides if not word.startswith("--config.")]
+    if unknown:
+        parser.error(f"not understood: {' '.join(unknown)}")
+    try:
+        config = make_config(arguments.kind, arguments.seconds, overrides)
+    except UsageError as err:
+        parser.error(str(err))
     config.data.clips = arguments.seeds
     rows = {}
     opened = clips.make(config, field_config.prepared, field_config.settled)
@@ -79,20 +89,27 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def make_config(kind: str, seconds: float):
-    """The config of a run."""
-    path = cli.find_config("configs/decomposition.py")[0]
-    if kind == "grid":
-        return cli.load_config(path, "bench")
-    config = cli.load_config(path, "official+bench")
-    config.fields.kind = kind
-    config.nerf.model_width = 64
-    config.nerf.N_samples = config.nerf.N_importance = 32
-    config.train.batch_size = 128
-    config.train.epochs = 0
-    config.train.steps = int(PUBLISHED_RATE * seconds / config.train.batch_size)
-    config.train.learning_rate = 5e-4
-    return config
+def make_config(kind: str, seconds: float, overrides: Sequence[str] = ()) -> Any:
+    """The config of a run.
+
+    Raises:
+      UsageError: an override (--config.FIELD=VALUE) that is not understood.
+    """
+    words = ["--config=configs/decomposition.py:bench"]
+    if kind != "grid":
+        steps = int(PUBLISHED_RATE * seconds / PUBLISHED_BATCH)
+        words = [
+            "--config=configs/decomposition.py:official+bench",
+            f"--config.fields.kind={kind}",
+            "--config.nerf.model_width=64",
+            "--config.nerf.N_samples=32",
+            "--config.nerf.N_importance=32",
+            f"--config.train.batch_size={PUBLISHED_BATCH}",
+            "--config.train.epochs=0",
+            f"--config.train.steps={steps}",
+            "--config.train.learning_rate=5e-4",
+        ]
+    return cli.parse([*words, *overrides]).config
 
 
 def learn(config, clip: Clip, frames: SceneFrames, seconds: float) -> dict[str, float]:
