@@ -25,7 +25,10 @@ def check(task: Task, config: Any, arguments: Arguments) -> None:
         were asked for.
     """
     if task.loss is None:
-        raise UsageError(f"--mode=train: {config.job} has nothing to learn")
+        raise UsageError(
+            f"--mode=train: {config.job} learns nothing from all clips together; what "
+            "it learns of each is a stage: leave --mode=train away"
+        )
     if arguments.shard != (0, 1) or arguments.only:
         raise UsageError(
             "--mode=train takes no --shard and no --only: it learns from all clips; run"

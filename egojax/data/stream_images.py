@@ -1,6 +1,7 @@
 """What a radiance field shows of single frames, on disk.
 
-    FOLDER/FRAME.npz    float16: the fields of `StreamImages` by name
+    FOLDER/FRAME.npz    the fields of `StreamImages` by name: masks and depths, which
+                        are scored, in float32, colours and what is like them in float16
 
 A run has such folders in each clip's: `streams/`, every frame as it was seen, and
 `fixed/`, its time seen from one viewpoint.
@@ -15,6 +16,7 @@ from egojax.data import arrays
 from egojax.errors import UsageError
 
 NAMES = ("static", "moving", "actor")  # Of streams, in order; baselines lack the last.
+WHOLE = ("masks", "depth", "static_depth")
 SHAPES = {
     "rgb": (None, None, 3),
     "parts": (None, None, None, 3),
@@ -46,8 +48,11 @@ class StreamImages(NamedTuple):
 def write_images(path: pathlib.Path, images: StreamImages) -> None:
     """Writes one frame."""
     with np.errstate(over="ignore"):
-        halves = {k: v.astype(np.float16) for k, v in images._asdict().items()}
-    arrays.write_npz(path, halves)
+        kept = {
+            name: image.astype(np.float32 if name in WHOLE else np.float16)
+            for name, image in images._asdict().items()
+        }
+    arrays.write_npz(path, kept)
 
 
 def read_images(path: pathlib.Path) -> StreamImages:

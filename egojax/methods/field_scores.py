@@ -131,7 +131,8 @@ def _groups_of(frame: ScoredFrame) -> list[str]:
 
 def _streams(shown: StreamImages) -> dict[str, np.ndarray]:
     named = dict(zip(NAMES, shown.masks, strict=False))
-    return {**named, "dynamic": shown.dynamic}
+    # A network that has no stream that changes says nothing of what does.
+    return named if len(named) == 1 else {**named, "dynamic": shown.dynamic}
 
 
 def _is_large(image: np.ndarray) -> bool:

@@ -48,6 +48,11 @@ def nerf_from_official(state: State, kind: Kind | None = None) -> Nerf:
     Raises:
       UsageError: names are missing or shapes do not fit; one line for each.
     """
+    if kind == "nerf":
+        raise UsageError(
+            "checkpoint: published ones have appearance codes and streams that change, "
+            "which kind nerf has not; expected neuraldiff, nerfw or tnerf"
+        )
     config = nerf_config(state, kind)
     model = Nerf(config, rngs=nnx.Rngs(0))
     problems: list[str] = []
@@ -131,9 +136,10 @@ def _padded(state: State, layer: str, config: NerfConfig) -> int:
     """Inputs of the actor's first layer: with the padding, or (later code) without."""
     found = state.get(f"{layer}.weight")
     with_padding = config.width + config.time_dim
+    without = config.position_dim + config.time_dim
     if found is not None and found.shape[1:] == (with_padding,):
-        return with_padding
-    return config.position_dim + config.time_dim
+        return max(with_padding, without)
+    return without
 
 
 def nerf_layers(config: NerfConfig) -> Iterator[tuple[str, str]]:

@@ -193,6 +193,16 @@ def _folder(config: Any) -> Openers:
     }
 
 
+def num_slots(config: Any) -> int | None:
+    """Rows of time codes that a clip is spread over; None = as many as it needs.
+
+    The published networks read a code as a share of all of their rows.
+    """
+    if config.views.num_slots is None and config.fields.kind != "grid":
+        return config.nerf.N_vocab
+    return config.views.num_slots
+
+
 def _epic_diff(config: Any) -> Openers:
     root = _root(config)
     if not config.data.clips and (root / "meta.json").is_file():
@@ -211,7 +221,7 @@ def _epic_diff(config: Any) -> Openers:
             *path,
             fps=config.data.fps,
             slots="auto" if fields.slots == "linear" else fields.slots,
-            num_slots=fields.num_slots,
+            num_slots=num_slots(config),
             near_floor=fields.near_floor,
         )
         for name, path in paths.items()

@@ -94,6 +94,7 @@ def _fit(
     where = folder.path / "fit"
     in_memory = field_config.page_frames(config, clip) is None
     frames = _read_alike(clip, config.read.ahead, None if in_memory else where)
+    field_config.check_lens(config, frames.scene)
     path = field_config.weights_path(config, clip)
     if path is not None:
         found = _given(config, path)
@@ -256,6 +257,9 @@ def _scored_frames(
                 skipped.append(SkippedFrame(t, str(err)))
                 continue
             shown = stream_images.read_images(path)
+            if not np.isfinite(shown.rgb).all():
+                skipped.append(SkippedFrame(t, "the fields show colours, not finite"))
+                continue
             depth = truth.pop("static_depth", None)
             yield ScoredFrame(name, view.split, shown, target, truth, depth, asked)
         progress(t + 1, clip.num_frames)

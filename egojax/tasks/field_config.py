@@ -64,7 +64,7 @@ LEAST = {
     **{f"grid.{name}": 1 for name in ("width", "time_dim", "actor_levels")},
     **{f"grid.{name}": 2 for name in ("actor_cells", "actor_log2_rows")},
     "grid.actor_frames": 0.5,
-    "grid.time_basis": 0,
+    **{f"grid.{name}": 0 for name in ("time_basis", "appearance_dim")},
     "grid.calm": 1e-6,
     **{f"grid.{name}": 0 for name in ("direction_bands", "actor_bands")},
     **{f"grid.{name}": 1 for name in ("num_proposal", "num_final")},
@@ -72,9 +72,10 @@ LEAST = {
     "grid.bend": 1e-6,
     **{f"nerf.{name}": 0 for name in ("N_emb_xyz", "N_emb_dir", "perturb", "N_a")},
     **{f"nerf.{name}": 2 for name in ("N_samples", "N_importance", "model_width")},
-    **{f"nerf.{name}": 1 for name in ("N_vocab", "N_tau", "lowpass_K")},
+    **{f"nerf.{name}": 1 for name in ("N_tau", "lowpass_K")},
+    "nerf.N_vocab": 2,
     "nerf.noise_std": 0,
-    **{f"loss.{name}": 0 for name in ("beta_min", "density", "distortion")},
+    **{f"loss.{name}": 0 for name in ("beta", "beta_min", "density", "distortion")},
     **{f"loss.{name}": 0 for name in ("motion", "rest")},
     **{f"cameras.{name}": 0 for name in ("rate", "penalty", "align_steps")},
     **{f"train.{name}": 1 for name in ("steps", "batch_size", "block", "log_every")},
@@ -82,7 +83,7 @@ LEAST = {
     **{f"train.{name}": 0 for name in ("epochs", "final_share")},
     **{f"train.{name}": 1e-12 for name in ("learning_rate", "grid_rate")},
     "train.host_images": 0,
-    "read.device_images": 0,
+    **{f"read.{name}": 0 for name in ("ahead", "device_images")},
     "render.max_frames": 0,
     "render.fixed": -1,
     "render.chunk": 1,
@@ -90,11 +91,16 @@ LEAST = {
 MOST = {
     "views.near_floor": 1,
     **{f"grid.{table}.log2_rows": 24 for table in TABLES},
+    **{f"grid.{table}.levels": 32 for table in TABLES},
+    **{f"grid.{table}.finest": 1 << 20 for table in TABLES},
     **{f"grid.planes.{table}.volume": 128 for table in TABLES},
     **{f"grid.planes.{table}.finest": 4096 for table in TABLES},
     "grid.floor": 1000,
     "train.final_share": 1,
+    "train.epochs": 100_000,
 }
+BASES = ("nerf.lowpass_K", "grid.time_basis")  # Functions of time; 0 = by the clip.
+FIRST_ORDER = ("pinhole", "opencv")  # Lenses that the published rays undo.
 PATHS = (
     *("data.root", "data.motion", "world.camera_path"),
     *("train.weights", "eval.benchmark"),
@@ -108,20 +114,36 @@ def check(config: Any) -> None:
       UsageError: a line for each field.
     """
     settings.check(config, CHOICES, LEAST, MOST)
-    if config.fields.kind == "grid":
-        return
-    only = ("cameras.refine", "cameras.exposure", "data.motion")
     problems = [
-        f"config.{name}: of config.fields.kind=grid alone, not {config.fields.kind}"
-        for name in only
+        f"config.{name}={count}: expected an odd one, a constant and waves in pairs"
+        for name in BASES
+        if (count := operator.attrgetter(name)(config)) and not count % 2
+    ]
+    if config.fields.kind != "grid":
+        problems += _published_problems(config)
+    if problems:
+        raise UsageError.from_problems(problems)
+
+
+def _published_problems(config: Any) -> list[str]:
+    """What the published networks do not have."""
+    kind = config.fields.kind
+    problems = [
+        f"config.{name}: of config.fields.kind=grid alone, not {kind}"
+        for name in ("cameras.refine", "cameras.exposure", "data.motion")
         if operator.attrgetter(name)(config)
     ]
+    if config.loss.beta != 1:
+        problems.append(f"config.loss.beta: 1 for config.fields.kind={kind}")
+    if config.render.suppress_actor and kind != "neuraldiff":
+        problems.append(
+            f"config.render.suppress_actor: config.fields.kind={kind} has no actor"
+        )
     if config.nerf.model_width % 2:
         problems.append(
             f"config.nerf.model_width={config.nerf.model_width}: expected an even one"
         )
-    if problems:
-        raise UsageError.from_problems(problems)
+    return problems
 
 
 # ------------------------------------------------------------------------------- clips
@@ -135,14 +157,12 @@ def prepared(config: Any, clip: Clip) -> Clip:
 
 def settled(config: Any, clip: Clip) -> Clip:
     """The clip at its size for training, with views; split as the benchmark says."""
+    _check_clip(config, clip)
     fields_of = config.views
     if config.data.motion:
         where = config.data.motion.replace("{clip}", clip.name)
         clip = motion_masks.with_motion(clip, where)
     size = resizing.scale_size(clip.size_hw, config.data.scale)
-    num_slots = fields_of.num_slots
-    if num_slots is None and config.fields.kind != "grid":
-        num_slots = config.nerf.N_vocab
     clip, split = resizing.resized(clip, size), None
     if config.eval.benchmark:
         found = epic_benchmark.read(config.eval.benchmark, clip)
@@ -152,13 +172,38 @@ def settled(config: Any, clip: Clip) -> Clip:
     return views.with_views(
         clip,
         fields_of.split_nth,
-        num_slots,
+        clips.num_slots(config),
         slots=fields_of.slots,
         near=fields_of.near,
         far=fields_of.far,
         near_floor=fields_of.near_floor,
         split=split,
     )
+
+
+def _check_clip(config: Any, clip: Clip) -> None:
+    """Refuses what would be found out after training only."""
+    wanted = config.render.fixed_frame
+    if wanted is not None and wanted not in clip.frame_ids:
+        raise UsageError(
+            f"{clip.name}: config.render.fixed_frame={wanted}: no such frame; the "
+            f"first is {clip.frame_ids[0]}"
+        )
+
+
+def check_lens(config: Any, scene: FieldScene) -> None:
+    """Refuses a lens that the published rays would take for another.
+
+    Raises:
+      UsageError: it is neither `FIRST_ORDER` one.
+    """
+    lens = scene.camera.lens
+    is_first_order = config.fields.kind != "grid" and config.nerf.official_rays
+    if is_first_order and lens not in FIRST_ORDER:
+        raise UsageError(
+            f"the lens is {lens}, the published rays are of "
+            f"{' and '.join(FIRST_ORDER)} alone; set config.nerf.official_rays=False"
+        )
 
 
 # ---------------------------------------------------------------------------- training

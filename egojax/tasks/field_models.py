@@ -72,9 +72,7 @@ def build(config: Any, about: Mapping[str, Any]) -> Fields:
         return fields.grid_fields(
             _grid_config(about["sizes"], KINDS[about.get("grid", "hash")]),
             _grid_settings(config),
-            SceneBox(
-                **{k: jnp.asarray(v, jnp.float32) for k, v in about["box"].items()}
-            ),
+            _box(about["box"]),
             field_learning.GridLoss(
                 density=loss.density,
                 distortion=loss.distortion,
@@ -167,6 +165,15 @@ def _nerf_sizes(config: Any) -> NerfConfig:
         time_basis=nerf.lowpass_K,
         dtype=nerf.dtype,
     )
+
+
+def _box(about: Mapping[str, Any]) -> SceneBox:
+    box = SceneBox(**{k: jnp.asarray(v, jnp.float32) for k, v in about.items()})
+    shapes = [leaf.shape for leaf in (box.center, box.radius, box.unit)]
+    numbers = np.concatenate([np.ravel(leaf) for leaf in vars(box).values()])
+    if shapes != [(3,), (), ()] or not np.isfinite(numbers).all():
+        raise ValueError(f"a box of {dict(about)}")
+    return box
 
 
 def _grid_config(sizes: Mapping[str, Any], kind: type[Grid]) -> GridConfig:

@@ -58,9 +58,9 @@ def make(config: Any, found: FieldFile, where: Any) -> TrainedFields:
     """
     try:
         fields = field_models.build(config, found.about)
+        model = weights.with_weights(fields.init, found.weights, str(where))
     except (KeyError, TypeError, ValueError, AttributeError) as err:
         raise UsageError(
             f"{where}: what it says of its fields is damaged ({err}); train again"
         ) from None
-    model = weights.with_weights(fields.init, found.weights, str(where))
     return TrainedFields(fields, model)

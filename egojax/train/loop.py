@@ -76,7 +76,7 @@ class Interrupted(KeyboardInterrupt):
     """Stopped by a signal, after a checkpoint: the same command continues."""
 
 
-class NonFiniteError(FloatingPointError):
+class NonFiniteError(UsageError):
     """A loss or gradient is NaN or infinite; names the term and the step."""
 
 
@@ -134,10 +134,12 @@ def fit(
                 state, logs, finite = step_fn(state, block, step_key)
                 run.advance(logs, finite)
                 run.report(log, state, progress)
-                if is_stopped(stop.is_set()) and run.done < config.steps:
+                if is_stopped(stop.is_set()):
                     run.save(state)
                     raise Interrupted(f"stopped after step {run.done}")
         run.save(state)
+        if stop.is_set():
+            raise Interrupted(f"stopped after step {run.done}")
     return nnx.merge(plan.graphdef, *here((state.params, state.rest), mesh))
 
 
@@ -280,4 +282,6 @@ class _Run:
         bad = [name for name, ok in zip(names, flags[first], strict=True) if not ok]
         more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
         step = before + first + 1
-        raise NonFiniteError(f"step {step}: {bad[0]} is not finite{more}")
+        raise NonFiniteError(
+            f"step {step}: {bad[0]} is not finite{more}; try a lower rate"
+        )

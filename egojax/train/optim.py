@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from egojax.errors import UsageError
@@ -54,10 +55,12 @@ def make_schedule(config: OptimConfig) -> optax.Schedule:
 
 def _in_pieces(smooth: optax.Schedule, steps: int, pieces: int) -> optax.Schedule:
     """The value that each piece begins with."""
+    count = np.arange(pieces + 1)
+    first = jnp.asarray(-(-count * steps // pieces)[1:])  # Steps that begin a piece.
+    values = jnp.asarray(smooth(jnp.asarray(count * steps / pieces, jnp.float32)))
 
     def schedule(step: Any) -> Any:
-        piece = jnp.asarray(step) * pieces // steps
-        return smooth(piece * steps / pieces)
+        return values[jnp.searchsorted(first, jnp.asarray(step), side="right")]
 
     return schedule
 

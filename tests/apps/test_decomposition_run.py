@@ -13,6 +13,7 @@ import pytest
 from egojax.apps import cli
 from egojax.data import arrays, field_files, images, stream_images
 from egojax.errors import UsageError
+from egojax.tasks import clips, field_config
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TINY = [
@@ -243,6 +244,14 @@ def refused(capsys, tmp_path, *words: str, variant: str = "smoke") -> list[str]:
         ("data.name=folder", "needs --config.data.root"),
         ("data.motion=/nowhere/{clip}", "motion=/nowhere/world-0: no such folder"),
         ("cameras.penalty=-1.0", "config.cameras.penalty=-1.0: below 0"),
+        ("nerf.lowpass_K=20", "config.nerf.lowpass_K=20: expected an odd one"),
+        ("nerf.N_vocab=1", "config.nerf.N_vocab=1: below 2"),
+        ("grid.time_basis=4", "config.grid.time_basis=4: expected an odd one"),
+        ("grid.appearance_dim=-1", "config.grid.appearance_dim=-1: below 0"),
+        ("grid.static.levels=100000", "grid.static.levels=100000: above 32"),
+        ("loss.beta=-3.0", "config.loss.beta=-3.0: below 0"),
+        ("read.ahead=-5", "config.read.ahead=-5: below 0"),
+        ("train.learning_rate=1e9", "more); try a lower rate"),
     ],
 )
 def test_settings_that_make_no_sense_are_one_line(word, told, capsys, tmp_path):
@@ -255,6 +264,13 @@ def test_options_of_grids_are_refused_of_published_networks(capsys, tmp_path):
     lines = refused(capsys, tmp_path, *words, variant="smoke+official")
     for name, line in zip(("cameras.refine", "data.motion"), lines, strict=True):
         assert f"config.{name}: of config.fields.kind=grid alone" in line
+
+
+def test_an_actor_is_suppressed_only_where_there_is_one(capsys, tmp_path):
+    words = ["--config.render.suppress_actor=True", "--config.loss.beta=0.5"]
+    beta, actor = refused(capsys, tmp_path, *words, variant="smoke+nerfw")
+    assert "config.loss.beta: 1 for config.fields.kind=nerfw" in beta
+    assert "config.fields.kind=nerfw has no actor" in actor
 
 
 def test_weights_of_another_network_are_one_line_each(finished, capsys, tmp_path):
@@ -277,6 +293,8 @@ def test_weights_of_another_network_are_one_line_each(finished, capsys, tmp_path
         ({"grid": "cubes"}, "'cubes'"),
         ({"sizes": {}}, "'static'"),
         ({"box": 3}, "'int'"),
+        ({"box": {"center": [0, 0], "radius": 1, "unit": 1}}, "a box of"),
+        ({"box": {"center": [0] * 3, "radius": float("nan"), "unit": 1}}, "a box of"),
     ],
 )
 def test_weights_whose_description_is_damaged_are_one_line(
@@ -354,6 +372,17 @@ def test_a_scene_in_the_published_layout_trains(tmp_path):
     precision, psnr = lines[2].split()
     assert float(precision) == pytest.approx(found["mAP"], abs=1e-4)
     assert float(psnr) == pytest.approx(found["psnr"], abs=1e-2)
+
+
+@pytest.mark.parametrize(("variant", "last"), [("official", 999), ("", 3)])
+def test_published_networks_see_own_clips_spread_over_all_of_their_codes(
+    variant, last, tmp_path
+):
+    """Else a short clip would be a corner of their time axis."""
+    config = cli.load_config(cli.find_config("configs/decomposition.py")[0], variant)
+    config.data.name, config.data.root = "epic_diff", str(scene(tmp_path / "P99_01"))
+    opened = clips.make(config, field_config.prepared, field_config.settled)
+    assert [view.slot for view in opened["P99_01"]().views][-1] == last
 
 
 @pytest.mark.parametrize(

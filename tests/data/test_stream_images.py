@@ -32,6 +32,15 @@ def test_what_is_written_is_read_to_half_precision(tmp_path, streams):
         np.testing.assert_allclose(getattr(found, name), value, rtol=1e-3, err_msg=name)
 
 
+def test_what_is_scored_is_read_as_it_was(tmp_path):
+    images = _images()
+    far = images._replace(static_depth=images.static_depth + np.float32(1e5))
+    stream_images.write_images(tmp_path / "a.npz", far)
+    found = stream_images.read_images(tmp_path / "a.npz")
+    for name in ("masks", "depth", "static_depth"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(far, name))
+
+
 def test_what_is_dynamic_is_all_but_the_static_stream():
     images = _images()
     by_hand = images.masks[1] + images.masks[2]

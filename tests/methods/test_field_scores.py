@@ -80,6 +80,13 @@ def test_a_stream_that_is_not_there_has_no_score():
     assert found.groups["held_out"]["mAP_moving"] == pytest.approx(1.0)
 
 
+def test_a_network_without_streams_that_change_has_no_mask_to_score():
+    truth = {"dynamic": np.eye(*SIZE, dtype=bool)}
+    masks = np.ones((1, *SIZE), np.float32)
+    found = field_scores.score_frames([_frame("a", "val", truth=truth, masks=masks)])
+    assert np.isnan(found.groups["held_out"]["mAP"])
+
+
 def test_small_images_have_no_structural_similarity():
     frame = _frame("a", "val")
     shown = frame.shown._replace(

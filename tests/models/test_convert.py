@@ -121,6 +121,11 @@ def test_all_that_is_wrong_with_a_checkpoint_is_told_at_once():
     ]
 
 
+def test_no_checkpoint_is_of_the_kind_without_codes():
+    with pytest.raises(UsageError, match="which kind nerf has not"):
+        convert.nerf_from_official(state_of(by_formula()), "nerf")
+
+
 @pytest.mark.parametrize(
     ("checkpoint", "said"),
     [

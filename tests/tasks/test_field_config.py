@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from egojax.apps import cli
+from egojax.errors import UsageError
 from egojax.methods.field_scene import FieldScene
 from egojax.tasks import field_config
 from egojax.types import Camera, Clip
@@ -37,3 +38,25 @@ def test_images_stay_on_the_host_where_devices_are_too_small(config, megabytes, 
     layers = field_config.host_layers(config, scene)
     assert list(layers) == ["images"] * stays
     assert not stays or layers["images"] is images
+
+
+# ------------------------------------------------------------------------- the lens
+
+
+def scene_of(lens: str) -> FieldScene:
+    each = np.zeros(COUNT)
+    camera = Camera(each, each, lens=lens)
+    return FieldScene(None, camera, each, each, each, each)
+
+
+@pytest.mark.parametrize("lens", ["fisheye", "fov", "fisheye624"])
+def test_published_rays_are_refused_of_a_lens_that_they_do_not_know(config, lens):
+    config.fields.kind, config.nerf.official_rays = "nerfw", True
+    with pytest.raises(UsageError, match=f"the lens is {lens}, .*official_rays=False"):
+        field_config.check_lens(config, scene_of(lens))
+    for known in field_config.FIRST_ORDER:
+        field_config.check_lens(config, scene_of(known))
+    config.nerf.official_rays = False
+    field_config.check_lens(config, scene_of(lens))
+    config.fields.kind, config.nerf.official_rays = "grid", True
+    field_config.check_lens(config, scene_of(lens))

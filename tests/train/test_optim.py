@@ -24,6 +24,18 @@ def test_a_cosine_in_pieces_is_the_published_rate_per_epoch():
         assert float(schedule(step)) == pytest.approx(PUBLISHED[step // 7], rel=1e-5)
 
 
+def test_a_long_schedule_in_pieces_never_rises():
+    """Of 400 epochs: steps times pieces are more than 32 bits have."""
+    steps, pieces = 400 * 22_400, 400
+    config = OptimConfig(learning_rate=5e-4, decay_steps=steps, decay_pieces=pieces)
+    schedule = jax.jit(make_schedule(config))
+    for piece in (0, 1, 133, 399):
+        share = 0.5 + 0.5 * np.cos(np.pi * piece / pieces)
+        for step in (22_400 * piece, 22_400 * (piece + 1) - 1):
+            found = float(schedule(step))
+            assert found == pytest.approx(5e-4 * share, rel=1e-4, abs=1e-10)
+
+
 def test_a_schedule_warms_up_and_decays_to_its_final_share():
     config = OptimConfig(
         learning_rate=0.2, warmup_steps=10, decay_steps=40, final_share=0.1
