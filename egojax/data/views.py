@@ -176,6 +176,12 @@ def _bounds(
     )
     bounds = Bounds(*given)
     if not scene_bounds.is_range(bounds).any():
+        if near is not None or far is not None:
+            low, high = (np.nanmedian(end) for end in bounds)
+            raise UsageError(
+                f"{clip.name}: near is {low:.3g} and far {high:.3g}, one as given, the "
+                "other by the points; give both, in world units"
+            )
         raise UsageError(
             f"{clip.name}: no frame has points at two depths before its camera; are "
             "the points in the world of the poses? Else give near and far"

@@ -80,7 +80,8 @@ LEAST = {
     **{f"cameras.{name}": 0 for name in ("rate", "penalty", "align_steps")},
     **{f"train.{name}": 1 for name in ("steps", "batch_size", "block", "log_every")},
     **{f"train.{name}": 1 for name in ("checkpoint_every", "pieces")},
-    **{f"train.{name}": 0 for name in ("epochs", "final_share")},
+    **{f"train.{name}": 0 for name in ("epochs", "final_share", "weight_decay")},
+    "train.ratio": 1e-9,
     **{f"train.{name}": 1e-12 for name in ("learning_rate", "grid_rate")},
     "train.host_images": 0,
     **{f"read.{name}": 0 for name in ("ahead", "device_images")},
@@ -96,9 +97,10 @@ MOST = {
     **{f"grid.planes.{table}.volume": 128 for table in TABLES},
     **{f"grid.planes.{table}.finest": 4096 for table in TABLES},
     "grid.floor": 1000,
-    "train.final_share": 1,
+    **{f"train.{name}": 1 for name in ("final_share", "ratio")},
     "train.epochs": 100_000,
 }
+LEAST_SIDE = 4  # Pixels.
 BASES = ("nerf.lowpass_K", "grid.time_basis")  # Functions of time; 0 = by the clip.
 FIRST_ORDER = ("pinhole", "opencv")  # Lenses that the published rays undo.
 PATHS = (
@@ -163,6 +165,11 @@ def settled(config: Any, clip: Clip) -> Clip:
         where = config.data.motion.replace("{clip}", clip.name)
         clip = motion_masks.with_motion(clip, where)
     size = resizing.scale_size(clip.size_hw, config.data.scale)
+    if min(size) < LEAST_SIDE:
+        raise UsageError(
+            f"config.data.scale={config.data.scale}: images of {clip.name} would be "
+            f"{size[0]} x {size[1]}; expected {LEAST_SIDE} or more"
+        )
     clip, split = resizing.resized(clip, size), None
     if config.eval.benchmark:
         found = epic_benchmark.read(config.eval.benchmark, clip)
@@ -210,10 +217,14 @@ def check_lens(config: Any, scene: FieldScene) -> None:
 
 
 def num_steps(config: Any, num_rays: int) -> int:
-    """Steps of training on so many rays."""
+    """Steps of training on so many rays.
+
+    Differs: of an epoch that is cut short (`ratio`) the next one sees what is left.
+    """
     if not config.train.epochs:
         return config.train.steps
-    return config.train.epochs * -(-num_rays // config.train.batch_size)
+    of_epoch = -(-num_rays // config.train.batch_size)
+    return config.train.epochs * max(1, int(config.train.ratio * of_epoch))
 
 
 def page_frames(config: Any, clip: Clip) -> int | None:
@@ -250,6 +261,7 @@ def optimizer(config: Any, steps: int) -> OptimConfig:
         final_share=share,
         decay_pieces=pieces,
         groups=groups,
+        weight_decay=train.weight_decay,
     )
 
 

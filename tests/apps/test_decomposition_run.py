@@ -233,6 +233,9 @@ def refused(capsys, tmp_path, *words: str, variant: str = "smoke") -> list[str]:
     [
         ("fields.kind=hash", "config.fields.kind=hash: there are grid, neuraldiff"),
         ("data.scale=0.5", "config.data.scale=0.5: below 1"),
+        ("data.scale=1000.0", "images of world-0 would be 1 x 1; expected 4 or more"),
+        ("train.ratio=1.5", "config.train.ratio=1.5: above 1"),
+        ("train.weight_decay=-1.0", "config.train.weight_decay=-1.0: below 0"),
         ("views.near=-1.0", "config.views.near=-1.0: below"),
         ("train.learning_rate=nan", "not a finite number"),
         ("train.host_images=-1.0", "config.train.host_images=-1.0: below 0"),

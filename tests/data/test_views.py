@@ -135,6 +135,7 @@ BAD = {
     "a negative step": ({}, dict(every=-1), "every=-1; expected 0 or more"),
     "a near of zero": ({}, dict(near=0), "near=0; expected a number > 0"),
     "a far of NaN": ({}, dict(far=float("nan")), "far=nan; expected a number > 0"),
+    "near behind all points": ({}, dict(near=100.0), "near is 100 and far "),
     "near above far": ({}, dict(near=2, far=1), "near=2 and far=1"),
     "a floor of two": ({}, dict(near_floor=2), "near_floor=2; expected a quantile"),
     "no slots": ({}, dict(num_slots=0), "0 slots"),

@@ -40,6 +40,24 @@ def test_images_stay_on_the_host_where_devices_are_too_small(config, megabytes, 
     assert not stays or layers["images"] is images
 
 
+# ---------------------------------------------------------------------------- steps
+
+
+@pytest.mark.parametrize(
+    ("epochs", "ratio", "steps"),
+    [(0, 0.5, 7), (2, 1.0, 22), (2, 0.5, 10), (3, 1e-6, 3), (1, 0.99, 10)],
+)
+def test_a_share_of_each_epoch_is_a_share_of_its_steps(config, epochs, ratio, steps):
+    """By hand: 1,030 rays are eleven batches of 100."""
+    config.train.update(steps=7, epochs=epochs, ratio=ratio, batch_size=100)
+    assert field_config.num_steps(config, 1030) == steps
+
+
+def test_weights_decay_as_the_config_says(config):
+    config.train.weight_decay = 0.25
+    assert field_config.optimizer(config, 10).weight_decay == 0.25
+
+
 # ------------------------------------------------------------------------- the lens
 
 
