@@ -154,6 +154,9 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         grid_rate=3.0,  # Times the learning rate, of tables.
         schedule="cosine",  # cosine | epochs (the published one: constant in each)
         final_share=0.05,  # Of the learning rate, at the end.
+        # A validation frame, for the log and TensorBoard: after the first block, and
+        # then; 0 = never.
+        evaluate_every=1000,
         block=25,  # Steps that are dispatched at once.
         # MB of images in the memory of the host, with 4/3 of that for the order of
         # rays. Where there are more, they are read from a file, so many at a time, and

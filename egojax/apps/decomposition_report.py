@@ -25,7 +25,7 @@ from egojax.data import arrays
 from egojax.data.values import is_int
 from egojax.metrics.schema import format_number
 from egojax.tasks.field_training import PLACING
-from egojax.train.log import EVENT
+from egojax.train.log import TRAIN
 from egojax.types import Clip, SkippedFrame
 
 HEADLINES = ("psnr", "psnr_static", "psnr_dynamic", "mAP", "mAP_moving", "mAP_actor")
@@ -95,7 +95,7 @@ def read_log(path: pathlib.Path) -> list[dict[str, Any]]:
             continue
         if (
             isinstance(row, dict)
-            and row.get("event") == EVENT
+            and row.get("event") == TRAIN
             and is_int(row.get("step"))
         ):
             rows.append(row)

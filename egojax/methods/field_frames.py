@@ -5,6 +5,7 @@ of its rays.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -51,6 +52,27 @@ def make_renderer(
     """
     graphdef, params, rest = nnx.split(model, nnx.Param, ...)
     num_pixels = size_hw[0] * size_hw[1]
+    render = _program(fields, graphdef, num_pixels, suppress_actor, chunk)
+
+    def render_row(scene: FieldScene, row: int) -> StreamImages:
+        alone = jax.tree.map(lambda leaf: leaf[row : row + 1], scene)
+        # Of the images only their size is of use.
+        blank = np.zeros((1, *size_hw, 3), np.uint8)
+        found = render(params, rest, dataclasses.replace(alone, images=blank))
+        flat: dict[str, np.ndarray] = {
+            name: np.asarray(leaf).reshape(-1, *leaf.shape[2:])[:num_pixels]
+            for name, leaf in found.items()
+        }
+        return _stacked(flat, size_hw)
+
+    return render_row
+
+
+@functools.lru_cache(maxsize=4)  # Other weights of a network need no new program.
+def _program(
+    fields: Fields, graphdef: Any, num_pixels: int, suppress_actor: bool, chunk: int
+) -> Callable[..., dict[str, Array]]:
+    """render(params, rest, scene of one row): its rays, in chunks."""
     chunk = min(chunk, num_pixels)
     num_chunks = -(-num_pixels // chunk)
 
@@ -69,18 +91,7 @@ def make_renderer(
 
         return lax.map(one, chunk * jnp.arange(num_chunks))
 
-    def render_row(scene: FieldScene, row: int) -> StreamImages:
-        alone = jax.tree.map(lambda leaf: leaf[row : row + 1], scene)
-        # Of the images only their size is of use.
-        blank = np.zeros((1, *size_hw, 3), np.uint8)
-        found = render(params, rest, dataclasses.replace(alone, images=blank))
-        flat: dict[str, np.ndarray] = {
-            name: np.asarray(leaf).reshape(-1, *leaf.shape[2:])[:num_pixels]
-            for name, leaf in found.items()
-        }
-        return _stacked(flat, size_hw)
-
-    return render_row
+    return render
 
 
 def _ray_images(seen: Rendered, rays: FieldRays) -> dict[str, Array]:

@@ -83,7 +83,7 @@ LEAST = {
     **{f"train.{name}": 0 for name in ("epochs", "final_share", "weight_decay")},
     "train.ratio": 1e-9,
     **{f"train.{name}": 1e-12 for name in ("learning_rate", "grid_rate")},
-    "train.host_images": 0,
+    **{f"train.{name}": 0 for name in ("host_images", "evaluate_every")},
     **{f"read.{name}": 0 for name in ("ahead", "device_images")},
     "render.max_frames": 0,
     "render.fixed": -1,

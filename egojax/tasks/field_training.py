@@ -17,12 +17,13 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from egojax.data import arrays
-from egojax.methods import field_batches
+from egojax.methods import field_batches, field_frames
 from egojax.methods.field_scene import SceneFrames
 from egojax.methods.fields import Fields
 from egojax.task import Block
 from egojax.tasks import field_config, field_models
 from egojax.train import distributed, loop
+from egojax.train.log import Evaluation
 from egojax.train.mesh import make_mesh, put, whole
 from egojax.train.optim import make_optimizer
 from egojax.types import Clip
@@ -61,6 +62,7 @@ def train(
         _blocks(config, clip, frames, rows),
         where,
         progress,
+        _evaluation(fields, frames),
     )
 
     def still(done: int, total: int) -> None:
@@ -109,6 +111,33 @@ def place_held_out(
         mine[...] = mine[...].at[slots].set(new[...][jnp.asarray(slots)])
 
 
+def _evaluation(
+    fields: Fields, frames: SceneFrames
+) -> Callable[[Any], Evaluation] | None:
+    """How well fields show the middle one of the frames that are for validation.
+
+    Its pose is the given one: poses of held-out frames are refined after training.
+    """
+    rows, images = frames.rows("val"), frames.scene.images
+    if not len(rows) or images is None:
+        return None
+    row, size_hw = int(rows[len(rows) // 2]), frames.scene.size_hw
+    target = np.asarray(images[row])
+
+    def evaluate(model: Any) -> Evaluation:
+        shown = field_frames.make_renderer(fields, model, size_hw)(frames.scene, row)
+        error = np.mean((shown.rgb - target / np.float32(255)) ** 2)
+        mask = np.repeat(shown.dynamic[..., None], 3, axis=-1)
+        drawn = np.concatenate([shown.rgb, shown.static_rgb, mask], axis=1)
+        picture = np.round(255 * np.clip(drawn, 0, 1)).astype(np.uint8)
+        return Evaluation(
+            {"val_psnr": float(-10 * np.log10(error))},
+            {"val": np.concatenate([target, picture], axis=1)},
+        )
+
+    return evaluate
+
+
 def _fit(
     config: Any,
     learner: loop.Trainable,
@@ -117,6 +146,7 @@ def _fit(
     blocks: Callable[[Mesh], loop.BatchesFrom],
     where: pathlib.Path,
     progress: Progress | None,
+    evaluate: Callable[[Any], Evaluation] | None = None,
 ) -> nnx.Module:
     mesh = make_mesh(config.mesh.data)
     if distributed.is_first():
@@ -133,9 +163,11 @@ def _fit(
             checkpoint_every=config.train.checkpoint_every,
             keep=2,
             pieces=config.train.pieces,
+            evaluate_every=config.train.evaluate_every,
         ),
         where,
         progress=progress,
+        evaluate=evaluate,
     )
 
 

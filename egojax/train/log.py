@@ -1,8 +1,9 @@
 """What training tells: one JSON line an event, and the same numbers for TensorBoard.
 
 Lines go to DIR/log.jsonl, the log of the whole run; those of training have the event
-"train" and a step. A resumed run first takes back the lines behind its checkpoint, so
-that the log reads as if the run had never stopped.
+"train" or "evaluate", and a step. Pictures are for TensorBoard alone. A resumed run
+first takes back the lines behind its checkpoint, so that the log reads as if the run
+had never stopped.
 """
 
 import json
@@ -10,12 +11,21 @@ import os
 import pathlib
 from collections.abc import Mapping
 from types import TracebackType
+from typing import NamedTuple
 
+import numpy as np
 from tensorboardX import SummaryWriter
 
 from egojax.data.runs import append_event
 
-EVENT = "train"
+TRAIN, EVALUATE = EVENTS = "train", "evaluate"
+
+
+class Evaluation(NamedTuple):
+    """What a model that is learning does on what it does not learn from."""
+
+    values: Mapping[str, float]
+    images: Mapping[str, np.ndarray]  # By name: uint8 (H, W, 3).
 
 
 class TrainLog:
@@ -55,9 +65,20 @@ class TrainLog:
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Logs the numbers of the steps up to `step`."""
+        self._write(TRAIN, step, values)
+
+    def evaluated(self, step: int, found: Evaluation) -> None:
+        """Logs how good the model is after `step`."""
+        self._write(EVALUATE, step, found.values)
+        if self._board is not None:
+            for name, image in found.images.items():
+                self._board.add_image(name, image, step, dataformats="HWC")
+            self._board.flush()
+
+    def _write(self, event: str, step: int, values: Mapping[str, float]) -> None:
         if self._board is None:
             return
-        append_event(self._path, EVENT, step=step, **values)
+        append_event(self._path, event, step=step, **values)
         for name, value in values.items():
             self._board.add_scalar(name, value, step)
         self._board.flush()
@@ -86,4 +107,4 @@ def _take_back(path: pathlib.Path, first_step: int) -> None:
 
 
 def _is_after(row: dict, step: int) -> bool:
-    return row.get("event") == EVENT and row.get("step", 0) > step
+    return row.get("event") in EVENTS and row.get("step", 0) > step

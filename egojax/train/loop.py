@@ -29,7 +29,7 @@ from egojax.metrics import Mean
 from egojax.task import Batch, Block
 from egojax.train.checkpoint import Checkpoints
 from egojax.train.distributed import StopVote, here, is_first
-from egojax.train.log import TrainLog
+from egojax.train.log import Evaluation, TrainLog
 from egojax.train.mesh import Rules, put_block, whole
 from egojax.train.step import (
     Loss,
@@ -70,6 +70,7 @@ class FitConfig:
     checkpoint_every: int = 100
     keep: int = 3  # Checkpoints.
     pieces: int = 1  # In which the gradient of a batch is found: for less memory.
+    evaluate_every: int = 0  # And after the first block; 0 = never.
 
 
 class Interrupted(KeyboardInterrupt):
@@ -90,6 +91,7 @@ def fit(
     *,
     rules: Rules = (),
     progress: Callable[[int, int], None] | None = None,
+    evaluate: Callable[[nnx.Module], Evaluation] | None = None,
 ) -> nnx.Module:
     """Trains, from the last checkpoint in the folder if there is one.
 
@@ -103,6 +105,8 @@ def fit(
       folder: checkpoints/, log.jsonl and tensorboard/ are written here.
       rules: Weights that are not to be whole on every device.
       progress: Told the steps done and the steps in all.
+      evaluate: What is logged of the model as it is, by the first process. What fails
+        there has failed after the first block.
 
     Returns:
       The trained model, whole in every process.
@@ -134,12 +138,21 @@ def fit(
                 state, logs, finite = step_fn(state, block, step_key)
                 run.advance(logs, finite)
                 run.report(log, state, progress)
+                if evaluate is not None and run.evaluates():
+                    model = _whole(plan, state, mesh)
+                    if is_first():
+                        log.evaluated(run.done, evaluate(model))
                 if is_stopped(stop.is_set()):
                     run.save(state)
                     raise Interrupted(f"stopped after step {run.done}")
         run.save(state)
         if stop.is_set():
             raise Interrupted(f"stopped after step {run.done}")
+    return _whole(plan, state, mesh)
+
+
+def _whole(plan: Plan, state: TrainState, mesh: Mesh) -> nnx.Module:
+    """The model, whole in every process."""
     return nnx.merge(plan.graphdef, *here((state.params, state.rest), mesh))
 
 
@@ -248,6 +261,11 @@ class _Run:
             self.save(state)
         if progress is not None:
             progress(self.done, self._config.steps)
+
+    def evaluates(self) -> bool:
+        """Whether it is time to, be it early."""
+        every = self._config.evaluate_every
+        return every > 0 and (self._before == 0 or self._passed(every))
 
     def _passed(self, every: int) -> bool:
         """Whether the last block reached a multiple of `every`, or the end."""

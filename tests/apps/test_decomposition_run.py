@@ -78,6 +78,16 @@ def test_one_command_leaves_fields_streams_scores_and_pictures(finished):
     assert metrics["all"]["held_out"]["psnr"] > 5.0
 
 
+def test_training_tells_how_a_validation_frame_looks_early_and_at_the_end(finished):
+    lines = (finished / LOG).read_text().splitlines()
+    rows = [row for row in map(json.loads, lines) if row["event"] == "evaluate"]
+    assert [row["step"] for row in rows] == [2, 4]
+    scores = arrays.read_json(finished / "clips" / "world-0" / "scores.json")["frames"]
+    found = [row["psnr"] for row in scores.values() if row["split"] == "val"]
+    middle = found[len(found) // 2]
+    assert rows[-1]["val_psnr"] == pytest.approx(middle, abs=0.01)
+
+
 def test_the_score_is_that_of_the_files(finished):
     folder = finished / "clips" / "world-0"
     scores = arrays.read_json(folder / "scores.json")
@@ -191,7 +201,8 @@ def test_poses_exposure_and_motion_are_learned_by_the_same_command(tmp_path, cap
     # Frames of training while the fields were learned, the others after that.
     assert found["poses/turn"].any(axis=1).all() and found["exposure"].any()
     rows = [json.loads(row) for row in (run / LOG).read_text().splitlines()]
-    assert all(row["motion_loss"] > 0 for row in rows)
+    rows = [row for row in rows if row["event"] == "train"]
+    assert rows and all(row["motion_loss"] > 0 for row in rows)
     scored = run / "clips" / "world-0" / "scores.json"
     first = arrays.read_json(scored)["names"]["held_out"]["psnr"]
     # The same fields, with poses as they came: other frames are shown.

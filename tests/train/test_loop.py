@@ -1,5 +1,6 @@
 """Training on any number of devices, stopped at any moment, ends the same."""
 
+import dataclasses
 import itertools
 import json
 import os
@@ -23,6 +24,7 @@ from egojax.errors import UsageError
 from egojax.metrics import Mean
 from egojax.task import Block
 from egojax.train import loop
+from egojax.train.log import Evaluation
 from egojax.train.loop import FitConfig, fit
 from egojax.train.mesh import make_mesh, put_block
 from egojax.train.step import make_plan, make_train_step
@@ -90,11 +92,11 @@ def assert_same(a, b, **tolerance):
         np.testing.assert_allclose(x, y, **tolerance)
 
 
-def numbers(folder) -> list[dict]:
+def numbers(folder, event="train") -> list[dict]:
     """The log of training without the clock."""
     clock = ("time", "steps_per_second")
     rows = map(json.loads, (folder / "log.jsonl").read_text().splitlines())
-    rows = [row for row in rows if row["event"] == "train"]
+    rows = [row for row in rows if row["event"] == event]
     return [{k: v for k, v in row.items() if k not in clock} for row in rows]
 
 
@@ -143,6 +145,46 @@ def test_stopped_and_resumed_equals_never_stopped(tmp_path, straight, stop_at):
         train(tmp_path, progress=interrupt)
     assert_same(train(tmp_path), straight[0], rtol=0, atol=0)
     assert numbers(tmp_path) == numbers(straight[1])
+
+
+def test_it_is_told_early_and_then_now_and_again_how_good_the_model_is(tmp_path):
+    """By hand: after step 1, at multiples of 3, and at the end; also if resumed."""
+    picture = np.full((2, 3, 3), 7, np.uint8)
+
+    def evaluate(model) -> Evaluation:
+        total = sum(float(np.sum(leaf)) for leaf in weights(model))
+        return Evaluation({"total": total}, {"seen": picture})
+
+    def stop_at_four(done, total):
+        if done == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    config = dataclasses.replace(CONFIG, evaluate_every=3)
+    model = train(tmp_path / "a", config=config, evaluate=evaluate)
+    rows = numbers(tmp_path / "a", "evaluate")
+    assert [row["step"] for row in rows] == [1, 3, 6, 7]
+    assert rows[-1]["total"] == evaluate(model).values["total"]
+    (events,) = (tmp_path / "a" / "tensorboard").iterdir()
+    assert events.read_bytes().count(b"seen") == 4
+    with pytest.raises(loop.Interrupted):
+        train(tmp_path / "b", config=config, evaluate=evaluate, progress=stop_at_four)
+    train(tmp_path / "b", config=config, evaluate=evaluate)
+    assert numbers(tmp_path / "b", "evaluate") == rows
+
+
+def test_an_evaluation_that_fails_does_so_before_the_second_step(tmp_path):
+    def evaluate(model):
+        raise ValueError("no such frame")
+
+    steps = []
+    with pytest.raises(ValueError, match="no such frame"):
+        train(
+            tmp_path,
+            config=dataclasses.replace(CONFIG, evaluate_every=5),
+            evaluate=evaluate,
+            progress=lambda done, total: steps.append(done),
+        )
+    assert steps == [1]
 
 
 def test_a_checkpoint_of_four_devices_goes_on_with_one(tmp_path):
