@@ -28,7 +28,7 @@ Stages
   show      summary.mp4, report.html
 
 Expect: the embedded clip (120 frames, 114 x 64) trains in two minutes on two CPU cores;
-with pictures and report the job takes three and a half.
+with pictures and report the job takes three.
 """
 
 import base
