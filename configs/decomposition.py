@@ -223,7 +223,7 @@ def _bench(config):
     config.world.num_frames = 64
     config.world.size_hw = (72, 128)
     config.data.scale = 2.0
-    config.data.clips = "0-2"  # To develop on; the table's are 100-102, run once.
+    config.data.clips = "0-2"  # To develop on; the table's are 100-102.
     config.train.steps = 3400  # A minute of one core.
     config.train.batch_size = 128
     config.render.fixed = 0

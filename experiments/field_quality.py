@@ -1,7 +1,7 @@
 """Quality per time of radiance fields: a clip learned for so many CPU-seconds.
 
   python experiments/field_quality.py --seeds=0-2       to develop on
-  python experiments/field_quality.py --seeds=100-102   the table, run once
+  python experiments/field_quality.py --seeds=100-102   the table, never to tune on
   python experiments/field_quality.py --seeds=100-102 --kind=neuraldiff --seconds=600
   python experiments/field_quality.py --config.grid.kind=planes   and other fields
 

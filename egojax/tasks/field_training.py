@@ -20,6 +20,7 @@ from egojax.data import arrays
 from egojax.methods import field_batches, field_frames
 from egojax.methods.field_scene import SceneFrames
 from egojax.methods.fields import Fields
+from egojax.metrics import psnr
 from egojax.task import Block
 from egojax.tasks import field_config, field_models
 from egojax.train import distributed, loop
@@ -126,12 +127,11 @@ def _evaluation(
 
     def evaluate(model: Any) -> Evaluation:
         shown = field_frames.make_renderer(fields, model, size_hw)(frames.scene, row)
-        error = np.mean((shown.rgb - target / np.float32(255)) ** 2)
         mask = np.repeat(shown.dynamic[..., None], 3, axis=-1)
         drawn = np.concatenate([shown.rgb, shown.static_rgb, mask], axis=1)
         picture = np.round(255 * np.clip(drawn, 0, 1)).astype(np.uint8)
         return Evaluation(
-            {"val_psnr": float(-10 * np.log10(error))},
+            {"val_psnr": psnr(shown.rgb, target / 255.0)},
             {"val": np.concatenate([target, picture], axis=1)},
         )
 

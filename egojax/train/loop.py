@@ -138,10 +138,8 @@ def fit(
                 state, logs, finite = step_fn(state, block, step_key)
                 run.advance(logs, finite)
                 run.report(log, state, progress)
-                if evaluate is not None and run.evaluates():
-                    model = _whole(plan, state, mesh)
-                    if is_first():
-                        log.evaluated(run.done, evaluate(model))
+                if evaluate is not None:
+                    run.evaluate(log, state, mesh, evaluate)
                 if is_stopped(stop.is_set()):
                     run.save(state)
                     raise Interrupted(f"stopped after step {run.done}")
@@ -262,10 +260,20 @@ class _Run:
         if progress is not None:
             progress(self.done, self._config.steps)
 
-    def evaluates(self) -> bool:
-        """Whether it is time to, be it early."""
+    def evaluate(
+        self,
+        log: TrainLog,
+        state: TrainState,
+        mesh: Mesh,
+        evaluate: Callable[[nnx.Module], Evaluation],
+    ) -> None:
+        """Logs how good the model is, where it is time to: at first early."""
         every = self._config.evaluate_every
-        return every > 0 and (self._before == 0 or self._passed(every))
+        if every > 0 and (self._before == 0 or self._passed(every)):
+            self._collect()  # What is not finite is told as that.
+            model = _whole(self._plan, state, mesh)  # By all processes.
+            if is_first():
+                log.evaluated(self.done, evaluate(model))
 
     def _passed(self, every: int) -> bool:
         """Whether the last block reached a multiple of `every`, or the end."""
