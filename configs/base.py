@@ -9,8 +9,12 @@ def run(job: str, seed: int = 0) -> ml_collections.ConfigDict:
     config.job = job
     config.mode = "predict"  # predict | eval | train | view | synthesize | convert
     config.seed = seed
-    # Devices: how many the batch is split over; -1 = all that there are.
-    config.mesh = dict(data=-1)
+    config.mesh = dict(
+        data=-1,  # Devices that the batch is split over; -1 = all that there are.
+        # Weights that are split, too, along their first axis, and not whole on each
+        # device: a regular expression of their paths, such as _table$.
+        shard="",
+    )
     # Several hosts: the same command once on each, with its own index.
     config.hosts = dict(
         coordinator="",  # HOST:PORT of the first one | auto (Slurm, Open MPI, pods)

@@ -13,7 +13,7 @@ from egojax.data.runs import RunFolder
 from egojax.errors import UsageError
 from egojax.task import Progress, Task
 from egojax.train import loop
-from egojax.train.mesh import make_mesh
+from egojax.train.mesh import make_mesh, shard_rules
 from egojax.train.optim import OptimConfig, make_optimizer
 
 
@@ -90,5 +90,6 @@ def learn(
             checkpoint_every=train.checkpoint_every,
         ),
         folder,
+        rules=shard_rules(config.mesh.shard),
         progress=progress,
     )

@@ -21,6 +21,7 @@ from egojax.ops.hash_grid import HashGrid
 DENSITY_BIAS = -1.0  # The static stream starts thin.
 MOST_LOG_DENSITY = 12.0  # Opaque in a hundredth of a thousandth of a unit.
 TABLE_RANGE = 1e-4  # Of fresh tables.
+SHARED_BY = 256  # Devices, or any divisor of that, can share the rows of a table.
 GEOMETRY = 15  # Numbers that the density network hands to the colour network.
 
 
@@ -77,7 +78,10 @@ class Mlp(nnx.Module):
 
 
 def _table(grid: Grid, rngs: nnx.Rngs) -> nnx.Param:
-    values = jax.random.uniform(rngs.params(), grid.table_shape, minval=-1.0)
+    """With unused rows at its end, so that devices can share it."""
+    rows, features = grid.table_shape
+    shape = -(-rows // SHARED_BY) * SHARED_BY, features
+    values = jax.random.uniform(rngs.params(), shape, minval=-1.0)
     return nnx.Param(TABLE_RANGE * values)
 
 

@@ -80,17 +80,18 @@ def hash_encode(
 
     Args:
       points: In the unit cube; what lies outside counts as on its border.
-      table: Of `grid.table_shape`.
+      table: Of `grid.table_shape`; rows beyond those are not used.
       grid: Static.
 
     Returns:
       Differentiable in the table and, but for where cells meet, in the points.
 
     Raises:
-      ValueError: a table of another shape.
+      ValueError: a table of too few rows, or of another width.
     """
-    if table.shape != grid.table_shape:
-        raise ValueError(f"table {table.shape}; the grid has {grid.table_shape}")
+    rows, features = grid.table_shape
+    if len(table) < rows or table.shape[1] != features:
+        raise ValueError(f"table {table.shape}; the grid has {(rows, features)}")
     points = jnp.asarray(points)
     flat = jnp.clip(points.reshape(-1, 3), 0.0, 1.0).T
     found = _encode(grid, flat, jnp.asarray(table))

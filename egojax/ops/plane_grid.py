@@ -95,7 +95,7 @@ def plane_encode(
 
     Args:
       points: In the unit cube; what lies outside counts as on its border.
-      table: Of `grid.table_shape`.
+      table: Of `grid.table_shape`; rows beyond those are not used.
       grid: Static.
 
     Returns:
@@ -103,10 +103,11 @@ def plane_encode(
       At a time there are matrices of nodes for `grid.chunk` points, not for all.
 
     Raises:
-      ValueError: a table of another shape.
+      ValueError: a table of too few rows, or of another width.
     """
-    if table.shape != grid.table_shape:
-        raise ValueError(f"table {table.shape}; the grid has {grid.table_shape}")
+    rows, features = grid.table_shape
+    if len(table) < rows or table.shape[1] != features:
+        raise ValueError(f"table {table.shape}; the grid has {(rows, features)}")
     points = jnp.asarray(points)
     flat = jnp.clip(points.reshape(-1, 3), 0.0, 1.0)
     count = max(1, -(-len(flat) // grid.chunk))
@@ -125,7 +126,7 @@ def plane_encode(
 
 def _encode(grid: PlaneGrid, table: Array, points: Array) -> Array:
     """(N, E) of points (N, 3)."""
-    parts = iter(jnp.split(table, np.cumsum(grid.rows)[:-1]))
+    parts = iter(jnp.split(table, np.cumsum(grid.rows))[:-1])
     x, y, z = points.T
 
     def between(outer: Array, at: Array, cells: int) -> Array:

@@ -25,7 +25,7 @@ from egojax.task import Block
 from egojax.tasks import field_config, field_models
 from egojax.train import distributed, loop
 from egojax.train.log import Evaluation
-from egojax.train.mesh import make_mesh, put, whole
+from egojax.train.mesh import make_mesh, put, shard_rules, whole
 from egojax.train.optim import make_optimizer
 from egojax.types import Clip
 
@@ -166,6 +166,7 @@ def _fit(
             evaluate_every=config.train.evaluate_every,
         ),
         where,
+        rules=shard_rules(config.mesh.shard),
         progress=progress,
         evaluate=evaluate,
     )

@@ -72,6 +72,25 @@ def split(mesh: Mesh, axis: int = 0) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(*[None] * axis, "data"))
 
 
+def shard_rules(pattern: str) -> Rules:
+    """Rules that split the weights a pattern matches, along their first axis.
+
+    Args:
+      pattern: A regular expression, found anywhere in the path of a weight, such as
+        "_table$"; none is split if it is empty.
+
+    Raises:
+      UsageError: no regular expression.
+    """
+    try:
+        re.compile(pattern)
+    except re.error as err:
+        raise UsageError(
+            f"mesh.shard={pattern}: no regular expression ({err})"
+        ) from None
+    return ((pattern, PartitionSpec("data")),) if pattern else ()
+
+
 def lay_out(tree: Any, mesh: Mesh, rules: Rules = ()) -> Any:
     """Returns a tree of shardings, one for each leaf.
 

@@ -95,7 +95,9 @@ def runs(tmp_path_factory) -> tuple[pathlib.Path, pathlib.Path, list[str]]:
     """The run folders of two processes and of one; the words of the command."""
     folder = tmp_path_factory.mktemp("hosts")
     words = [*FIELDS, f"--config.data.root={scene(folder / 'P99_01')}"]
+    # One process on four devices, which share the tables, too.
     alone = [*words, f"--workdir={folder / 'one'}", "--config.mesh.data=4"]
+    alone.append("--config.mesh.shard=_table$")
 
     def start(port):
         two = hosts(port, *words, f"--workdir={folder / 'two'}")

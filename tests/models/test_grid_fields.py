@@ -80,7 +80,7 @@ def test_what_is_in_the_way_is_smooth_over_time_and_directions(
     """
     model = GridFields(config, rngs=nnx.Rngs(0))
     rng = np.random.default_rng(1)
-    table = rng.normal(size=config.actor.table_shape).astype(np.float32)
+    table = rng.normal(size=model.actor_table.shape).astype(np.float32)
     model.actor_table[...] = jnp.asarray(table)
     ahead = jnp.tile(jnp.array([[0.0, 0.0, -1.0]]), (20, 1))
     codes = np.asarray(model.actor_code(ahead, jnp.arange(20)))
@@ -95,7 +95,7 @@ def test_the_moving_stream_has_features_of_its_time():
     """With a gate that closes at a time, positions say nothing at it."""
     model = GridFields(SMALL, rngs=nnx.Rngs(0))
     rng = np.random.default_rng(1)
-    table = rng.normal(size=SMALL.moving.table_shape).astype(np.float32)
+    table = rng.normal(size=model.moving_table.shape).astype(np.float32)
     model.moving_table[...] = jnp.asarray(table)
     open_ = ask(model, [3, 3], [0, 0]).density[1]
     assert np.ptp(open_[0]) > 1e-3

@@ -120,6 +120,20 @@ def test_a_table_of_another_shape_is_refused():
         hash_encode(np.zeros((1, 3), np.float32), np.zeros((7, 2), np.float32), SMALL)
 
 
+def test_rows_beyond_those_of_the_grid_are_not_used():
+    points = np.random.default_rng(0).uniform(size=(50, 3)).astype(np.float32)
+    table = table_of(SMALL)
+    more = np.concatenate([table, np.full((232, 2), np.nan, np.float32)])
+
+    def total(table):
+        return hash_encode(points, table, SMALL).sum()
+
+    expected, found = jax.grad(total)(table), jax.grad(total)(more)
+    np.testing.assert_array_equal(total(more), total(table))
+    np.testing.assert_array_equal(found[: len(table)], expected)
+    assert (found[len(table) :] == 0).all()
+
+
 def test_encoding_lowers_for_every_device():
     def slope(points, table):
         return jax.grad(lambda p, t: hash_encode(p, t, SMALL).sum(), (0, 1))(

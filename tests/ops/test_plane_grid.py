@@ -287,3 +287,12 @@ def test_products_of_bfloat16_are_near_and_summed_in_float32():
 def test_a_table_of_another_shape_is_refused():
     with pytest.raises(ValueError, match=r"table \(7, 2\); the grid has \(729, 2\)"):
         plane_encode(np.zeros((1, 3), np.float32), np.zeros((7, 2), np.float32), SMALL)
+
+
+def test_rows_beyond_those_of_the_grid_are_not_used():
+    points, table = points_of(50), table_of(SMALL)
+    more = np.concatenate([table, np.full((39, 2), np.nan, np.float32)])
+    found = jax.grad(lambda t: plane_encode(points, t, SMALL).sum())(more)
+    expected = jax.grad(lambda t: plane_encode(points, t, SMALL).sum())(table)
+    np.testing.assert_array_equal(found[: len(table)], expected)
+    assert (found[len(table) :] == 0).all()
