@@ -142,11 +142,26 @@ def _given(config: Any, path: pathlib.Path) -> FieldFile:
     """Fields that exist: ours, or a published checkpoint."""
     if path.suffix == ".npz":
         return field_files.read_fields(path)
-    state = convert.state_of(pickles.read_pt(path, pass_over=True))
+    checkpoint = pickles.read_pt(path, pass_over=True)
+    _check_samples(config, checkpoint, path)
     kind = None if config.fields.kind == "grid" else config.fields.kind
-    model = convert.nerf_from_official(state, kind)
-    about = {"kind": model.config.kind, "sizes": vars(model.config)}
+    model = convert.nerf_from_official(convert.state_of(checkpoint), kind)
+    sizes = vars(model.config) | {"dtype": config.nerf.dtype}
+    about = {"kind": model.config.kind, "sizes": sizes}
     return FieldFile(weights.named_weights(model), about)
+
+
+def _check_samples(config: Any, checkpoint: Any, path: pathlib.Path) -> None:
+    """Refuses samples of a ray that are not those a published network learned with."""
+    held = checkpoint.get("hyper_parameters") if isinstance(checkpoint, dict) else None
+    asked = held if isinstance(held, dict) else {}
+    problems = [
+        f"{path}: trained with {name}={asked[name]}; set config.nerf.{name} to that"
+        for name in ("N_samples", "N_importance")
+        if isinstance(asked.get(name), int) and asked[name] != config.nerf[name]
+    ]
+    if problems:
+        raise UsageError.from_problems(problems)
 
 
 # ----------------------------------------------------------------------------- render
