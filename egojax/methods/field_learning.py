@@ -130,7 +130,7 @@ def _grid_loss(
         motion = field_losses.motion_loss(changing, moves, weights.rest)
         more["motion_loss"] = weights.motion * motion
     if poses is not None:
-        more["poses_loss"] = weights.poses * poses.size()
+        more["poses_loss"] = weights.poses * poses.size(rays.slots)
     total = terms.total + sum(more.values())
     return total, {**_logs(terms, out.fine, target), **more}
 

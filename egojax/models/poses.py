@@ -27,6 +27,8 @@ class PoseErrors(nnx.Module):
         turn = rotation_from_quaternion(jnp.concatenate([one, half], axis=-1))
         return self.shift[...][slots], turn
 
-    def size(self) -> Float[Array, ""]:
-        """Mean square of all moves, in unit lengths and radians."""
-        return jnp.mean(self.shift[...] ** 2) + jnp.mean(self.turn[...] ** 2)
+    def size(self, slots: Int[Array, "*batch"]) -> Float[Array, ""]:
+        """Mean square of the moves of these, in unit lengths and radians."""
+        return jnp.mean(self.shift[...][slots] ** 2) + jnp.mean(
+            self.turn[...][slots] ** 2
+        )

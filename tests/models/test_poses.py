@@ -20,7 +20,7 @@ def test_fresh_errors_move_nothing_and_can_be_learned():
     errors = PoseErrors(3)
     shift, turn = errors.moves(jnp.array([2, 0]))
     assert not shift.any() and np.array_equal(turn, np.tile(np.eye(3), (2, 1, 1)))
-    assert float(errors.size()) == 0.0
+    assert float(errors.size(jnp.arange(3))) == 0.0
 
     def entry(errors: PoseErrors) -> jax.Array:
         return errors.moves(jnp.array([2]))[1][0, 1, 0]
@@ -55,4 +55,6 @@ def test_any_turn_is_a_rotation():
 def test_the_size_counts_shifts_and_turns():
     shift, turn = np.zeros((2, 3)), np.zeros((2, 3))
     shift[0, 0], turn[1, 2] = 2.0, 3.0
-    assert float(errors_of(shift, turn).size()) == pytest.approx(4 / 6 + 9 / 6)
+    errors = errors_of(shift, turn)
+    assert float(errors.size(jnp.arange(2))) == pytest.approx(4 / 6 + 9 / 6)
+    assert float(errors.size(jnp.array([0, 0, 1]))) == pytest.approx(8 / 9 + 9 / 9)
