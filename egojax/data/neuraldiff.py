@@ -237,8 +237,9 @@ class _Check:
             where = f"nears and fars of {i}"
             if not (values.is_number(near) and values.is_number(far)):
                 self.say(where, "expected two numbers")
-            elif not 0 < near < far < np.inf:
-                self.say(where, f"{near:.6g} and {far:.6g}; expected 0 < near < far")
+            elif not 0 < near < far < scene_bounds.FARTHEST:
+                told = f"0 < near < far < {scene_bounds.FARTHEST:g}"
+                self.say(where, f"{near:.6g} and {far:.6g}; expected {told}")
             else:
                 rows[:, n] = near, far
         return Bounds(rows[0], rows[1])

@@ -105,8 +105,13 @@ def _bad_settings(
     if every < 0:
         problems.append(f"every={every}; expected 0 or more")
     for name, value in (("near", near), ("far", far)):
-        if value is not None and not (values.is_number(value) and 0 < value < np.inf):
-            problems.append(f"{name}={value!r}; expected a number > 0, in world units")
+        if value is not None and not (
+            values.is_number(value) and 0 < value < scene_bounds.FARTHEST
+        ):
+            problems.append(
+                f"{name}={value!r}; expected a number from 0 to "
+                f"{scene_bounds.FARTHEST:g}, in world units"
+            )
     if not problems and near is not None and far is not None and near >= far:
         problems.append(f"near={near} and far={far}; expected near < far")
     if not 0 <= near_floor <= 1:

@@ -20,6 +20,9 @@ SLOTS_PER_FRAME = 4  # At most, where nobody says how many slots there are.
 Slots = Literal["linear", "rank", "id"]
 
 
+FARTHEST = 1e9  # World units; squares of what is nearer are far from float32's end.
+
+
 class Bounds(NamedTuple):
     """Between which depths the scene of each frame lies."""
 
@@ -74,9 +77,9 @@ def floor_near(bounds: Bounds, quantile: float) -> Bounds:
 
 
 def is_range(bounds: Bounds) -> np.ndarray:
-    """Of which frames the bounds are of use, bool (T,): finite, 0 < near < far."""
+    """Of which frames the bounds are of use, bool (T,): 0 < near < far < `FARTHEST`."""
     near, far = bounds
-    return (near > 0) & (near < far) & np.isfinite(far)
+    return (near > 0) & (near < far) & (far < FARTHEST)
 
 
 def split_frames(num_frames: int, every: int) -> tuple[str, ...]:

@@ -96,9 +96,23 @@ MOST = {
     **{f"grid.{table}.finest": 1 << 20 for table in TABLES},
     **{f"grid.planes.{table}.volume": 128 for table in TABLES},
     **{f"grid.planes.{table}.finest": 4096 for table in TABLES},
+    **{f"grid.planes.{name}": 64 for name in ("features", "actor_volume")},
+    **{f"grid.{name}": 4096 for name in ("width", "actor_cells")},
+    **{f"grid.{name}": 1024 for name in ("time_dim", "time_basis", "appearance_dim")},
+    **{f"grid.{name}": 32 for name in ("direction_bands", "actor_bands")},
+    **{f"grid.{name}": 4096 for name in ("num_proposal", "num_final")},
+    "grid.actor_levels": 32,
+    "grid.actor_log2_rows": 24,
     "grid.floor": 1000,
+    **{f"nerf.{name}": 32 for name in ("N_emb_xyz", "N_emb_dir")},
+    **{f"nerf.{name}": 4096 for name in ("N_samples", "N_importance")},
+    **{f"nerf.{name}": 4096 for name in ("model_width", "N_a", "N_tau")},
+    "nerf.lowpass_K": 63,
+    "nerf.N_vocab": 10_000_000,
     **{f"train.{name}": 1 for name in ("final_share", "ratio")},
-    "train.epochs": 100_000,
+    **{f"train.{name}": 100_000 for name in ("epochs", "block")},
+    **{f"train.{name}": 100_000_000 for name in ("steps", "batch_size")},
+    "render.chunk": 100_000_000,
 }
 LEAST_SIDE = 4  # Pixels.
 BASES = ("nerf.lowpass_K", "grid.time_basis")  # Functions of time; 0 = by the clip.
@@ -121,6 +135,12 @@ def check(config: Any) -> None:
         for name in BASES
         if (count := operator.attrgetter(name)(config)) and not count % 2
     ]
+    if config.data.name == "epic_diff":
+        problems += [
+            f"config.views.{name}: scenes of epic_diff have bounds of their own"
+            for name in ("near", "far")
+            if config.views[name] is not None
+        ]
     if config.fields.kind != "grid":
         problems += _published_problems(config)
     if problems:

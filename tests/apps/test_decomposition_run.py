@@ -248,6 +248,11 @@ def refused(capsys, tmp_path, *words: str, variant: str = "smoke") -> list[str]:
         ("train.ratio=1.5", "config.train.ratio=1.5: above 1"),
         ("train.weight_decay=-1.0", "config.train.weight_decay=-1.0: below 0"),
         ("views.near=-1.0", "config.views.near=-1.0: below"),
+        ("views.far=1e30", "far=1e+30; expected a number from 0 to 1e+09"),
+        ("grid.width=100000", "config.grid.width=100000: above 4096"),
+        ("render.chunk=1000000000", "render.chunk=1000000000: above 1e+08"),
+        ("mesh.shard=(", "mesh.shard=(: no regular expression"),
+        ("mesh.shard=nothing", "sharding rule 'nothing' matches no weight"),
         ("train.learning_rate=nan", "not a finite number"),
         ("train.host_images=-1.0", "config.train.host_images=-1.0: below 0"),
         ("grid.static.log2_rows=40", "config.grid.static.log2_rows=40: above 24"),
@@ -368,6 +373,12 @@ def on_scene(capsys, tmp_path, folder, *words):
     root = f"--config.data.root={folder}"
     name = "--config.data.name=epic_diff"
     return refused(capsys, tmp_path, root, name, "--config.data.scale=1.0", *words)
+
+
+def test_bounds_of_a_scene_in_the_published_layout_are_its_own(capsys, tmp_path):
+    folder = scene(tmp_path / "P99_01")
+    (line,) = on_scene(capsys, tmp_path, folder, "--config.views.far=9.0")
+    assert "config.views.far: scenes of epic_diff have bounds of their own" in line
 
 
 def test_a_scene_in_the_published_layout_trains(tmp_path):

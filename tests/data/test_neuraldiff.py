@@ -261,7 +261,7 @@ def test_all_problems_of_a_scene_are_told_at_once(tmp_path):
         neuraldiff.read_neuraldiff(tmp_path, "P01_01")
     assert str(err.value).splitlines() == [
         f"{path}: ids_all: 3 is in no split",
-        f"{path}: nears and fars of 1: -1 and 6; expected 0 < near < far",
+        f"{path}: nears and fars of 1: -1 and 6; expected 0 < near < far < 1e+09",
         f"{path}: poses: no 2, which is in ids_all",
     ]
 

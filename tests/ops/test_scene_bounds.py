@@ -51,6 +51,8 @@ def test_a_frame_without_points_in_front_has_no_bounds():
     found = scene_bounds.near_far(behind, np.stack([np.eye(4), away]))
     np.testing.assert_array_equal(found.near, [2, np.nan])
     np.testing.assert_array_equal(scene_bounds.is_range(found), [False, False])
+    far = Bounds(np.ones(3), np.array([2.0, 1e30, np.inf]))
+    np.testing.assert_array_equal(scene_bounds.is_range(far), [True, False, False])
     empty = scene_bounds.near_far(np.zeros((0, 3)), np.eye(4)[None])
     assert np.isnan(empty.far).all()
 
