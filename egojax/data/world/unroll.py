@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from egojax.data.world import body, head
+from egojax.data.world.furniture import TOP
 from egojax.data.world.plan import MAX_LEAN, PULL, Event, Plan, Visit, ease
-from egojax.data.world.room import TOP
 from egojax.ops.camera import camera_centers
 
 
