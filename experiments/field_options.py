@@ -14,7 +14,6 @@ of the frames has none.
 import argparse
 import pathlib
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import cv2
@@ -30,35 +29,19 @@ from egojax.types import Clip
 
 COLUMNS = ("psnr", "psnr_static", "mAP", "mAP_moving", "mAP_actor")
 OUTLINE = np.ones((5, 5), np.uint8)  # Two pixels more on each side.
-
-
-def _refined(config: Any, masks: pathlib.Path) -> None:
-    del masks
-    config.cameras.refine = True
-
-
-def _exposed(config: Any, masks: pathlib.Path) -> None:
-    del masks
-    config.cameras.exposure = True
-
-
-def _plain(config: Any, masks: pathlib.Path) -> None:
-    del masks
-    config.grid.appearance_dim = 0
-
-
-def _told(config: Any, masks: pathlib.Path) -> None:
-    config.data.motion = str(masks / "{clip}")
-
-
-# What an option changes, given where motion masks lie; the faults that it is tried on.
-Change = Callable[[Any, pathlib.Path], None]
-OPTIONS: dict[str, tuple[Change, tuple[str, ...]]] = {
-    "defaults": (lambda config, masks: None, ("none", "poses", "exposure", "lighting")),
-    "poses refined": (_refined, ("none", "poses")),
-    "exposure learned": (_exposed, ("none", "exposure", "lighting")),
-    "motion masks": (_told, ("none",)),
-    "no appearance code": (_plain, ("none", "exposure", "lighting")),
+# The fields of an option, and the faults that it is tried on.
+OPTIONS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
+    "defaults": ({}, ("none", "poses", "exposure", "lighting")),
+    "poses refined": ({"cameras.refine": True}, ("none", "poses")),
+    "exposure learned": (
+        {"cameras.exposure": True},
+        ("none", "exposure", "lighting"),
+    ),
+    "motion masks": ({"data.motion": "masks/{clip}"}, ("none",)),
+    "no appearance code": (
+        {"grid.appearance_dim": 0},
+        ("none", "exposure", "lighting"),
+    ),
 }
 
 
@@ -70,11 +53,13 @@ def main(argv: list[str]) -> int:
     folder = pathlib.Path(arguments.out)
     arrays.make_folder(folder)
     rows = {}
-    for option, (change, faults) in OPTIONS.items():
+    for option, (fields, faults) in OPTIONS.items():
         for fault in faults:
             config = field_quality.make_config("grid", np.inf)
             config.data.clips, config.world.faults = arguments.seeds, fault
-            change(config, folder / "masks")
+            config.update_from_flattened_dict(fields)
+            if config.data.motion:
+                config.data.motion = str(folder / config.data.motion)
             found = [_run(folder, option, config, name) for name in _names(config)]
             rows[f"{option}, {fault}"] = mean_of_results(found)
     columns = (*COLUMNS, "cpu_seconds")

@@ -132,19 +132,17 @@ def fit(
         step_fn = make_train_step(loss, plan, tx, mesh, pieces=config.pieces)
         is_stopped = StopVote(mesh)
         with TrainLog(folder, run.done, writes=is_first()) as log:
-            source = batches(run.done)
-            while run.done < config.steps:
+            source, stopped = batches(run.done), False
+            while run.done < config.steps and not stopped:
                 block = put_block(_next(source, run.done, config.steps), mesh)
                 state, logs, finite = step_fn(state, block, step_key)
                 run.advance(logs, finite)
                 run.report(log, state, progress)
                 if evaluate is not None:
                     run.evaluate(log, state, mesh, evaluate)
-                if is_stopped(stop.is_set()):
-                    run.save(state)
-                    raise Interrupted(f"stopped after step {run.done}")
+                stopped = is_stopped(stop.is_set())
         run.save(state)
-        if stop.is_set():
+        if stopped or stop.is_set():
             raise Interrupted(f"stopped after step {run.done}")
     return _whole(plan, state, mesh)
 
