@@ -14,7 +14,7 @@ from egojax.data.stream import host_frames
 from egojax.data.values import flatten
 from egojax.data.world.imperfect import PRESETS
 from egojax.errors import UsageError
-from egojax.methods import evaluation, lifting, observing, track_table
+from egojax.methods import evaluation, lifting, observing, place_errors, track_table
 from egojax.methods.evaluation import TrueFrame
 from egojax.methods.lifting import Selection
 from egojax.methods.observing import ObserveSettings
@@ -255,11 +255,11 @@ def _score(
     best = evaluation.true_ids(frames, table)
     ids = {"before": table.segment_id, "after": table.track_id, "bound": best}
     scores = score_ids(config, clip, frames, table, ids)
-    geometry = evaluation.lifting_errors(frames, table, best, clip.metric_scale)
+    geometry = place_errors.lifting_errors(frames, table, best, clip.metric_scale)
     chunks = observations.read_chunks(folder.path / "observations", features=False)
     rows = observed.join_chunks(chunks)
     cameras = observed.cameras_of(clip, rows)
-    geometry |= evaluation.reprojection_errors(frames, table, best, cameras)
+    geometry |= place_errors.reprojection_errors(frames, table, best, cameras)
     if config.eval.depth:
         geometry |= _depth_scores(config, clip, rows.frames)
     results.write_true_ids(folder.path, best)
@@ -304,7 +304,7 @@ def _depth_scores(
     config: Any, clip: Clip, frames: dict[str, np.ndarray]
 ) -> dict[str, float]:
     fit = settle(frames["scale"], frames["shift"], config.depth.smooth)
-    found = evaluation.depth_errors(clip, fit.scale, fit.shift, config.depth.space)
+    found = place_errors.depth_errors(clip, fit.scale, fit.shift, config.depth.space)
     if config.data.corrupt_depth.scale and np.isfinite(frames["scale"]).any():
         true = config.data.corrupt_depth.scale
         found["scale_error"] = float(np.nanmax(np.abs(frames["scale"] / true - 1)))

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from egojax.methods import evaluation
+from egojax.methods import evaluation, place_errors
 from egojax.metrics import TrackingScores, frame_overlap
 from egojax.types import Camera, Clip, Objects, Source, TrackTable
 
@@ -123,7 +123,7 @@ def test_lifting_errors_are_distances_to_centres_and_boxes(clip):
         extent=np.array([[[-1.0, -1, -1], [1, 1, 1.5]]]),
     )
     frames = [frame._replace(objects=state) for frame in evaluation.true_frames(clip)]
-    found = evaluation.lifting_errors(frames, table, np.ones(len(table), int))
+    found = place_errors.lifting_errors(frames, table, np.ones(len(table), int))
     assert found["lift_count"] == 1
     assert found["lift_center_median"] == pytest.approx(2.0)
     assert found["lift_box_median"] == pytest.approx(1.5)
@@ -148,12 +148,12 @@ def test_reprojection_is_the_distance_of_true_centres_in_the_image(clip):
         size_hw=(100, 100),
     )
     ones = np.ones(count, int)
-    found = evaluation.reprojection_errors(frames, table, ones, cameras)
+    found = place_errors.reprojection_errors(frames, table, ones, cameras)
     assert found["reprojection_median"] == pytest.approx(5.0, abs=1e-3)
     behind = dataclasses.replace(state, centers=-state.centers)
     frames = [frame._replace(objects=behind) for frame in frames]
-    assert evaluation.reprojection_errors(frames, table, ones, cameras) == {}
-    assert evaluation.reprojection_errors(frames, table, -ones, cameras) == {}
+    assert place_errors.reprojection_errors(frames, table, ones, cameras) == {}
+    assert place_errors.reprojection_errors(frames, table, -ones, cameras) == {}
 
 
 def test_depth_is_scored_with_the_alignment_of_its_own_frame():
@@ -166,7 +166,7 @@ def test_depth_is_scored_with_the_alignment_of_its_own_frame():
         )
     )
     scale, shift = np.array([2.0, 1.0]), np.array([0.0, 2.0])
-    scores = evaluation.depth_errors(clip, scale, shift, "depth")
+    scores = place_errors.depth_errors(clip, scale, shift, "depth")
     assert scores["depth_abs_relative_difference_after"] == pytest.approx(0, abs=1e-6)
     assert scores["depth_abs_relative_difference_before"] == pytest.approx(
         (0.5 + 2 / 3) / 2, abs=1e-6
