@@ -134,7 +134,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     )
     config.cameras = dict(  # Of kind=grid.
         refine=False,  # Poses have errors, which are learned.
-        rate=0.1,  # Times the learning rate, of poses.
+        rate=0.3,  # Times the learning rate, of poses.
         penalty=0.01,  # Weight of how far cameras are moved.
         # Then the poses of frames that were held out, by their images, while the fields
         # stay as they are; 0 = they are taken as they come.
