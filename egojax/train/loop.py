@@ -142,7 +142,9 @@ def fit(
                     run.evaluate(log, state, mesh, evaluate)
                 stopped = is_stopped(stop.is_set())
         run.save(state)
-        if stopped or stop.is_set():
+        # Twice: of several processes, all hear in the second call what one said in the
+        # first. None may stop alone, the others would wait for it.
+        if stopped or any(is_stopped(stop.is_set()) for _ in range(2)):
             raise Interrupted(f"stopped after step {run.done}")
     return _whole(plan, state, mesh)
 

@@ -108,6 +108,12 @@ def stop_second(done, total):
         os.kill(os.getpid(), signal.SIGTERM)
 
 
+def stop_late(done, total):
+    """The same after the last step."""
+    if done == total and jax.process_index() == 1:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
 def alone(folder):
     return folder / str(jax.process_index())
 
@@ -118,6 +124,7 @@ TRAININGS = {
     "field": functools.partial(train_field, on_host=True),
     "stopped": functools.partial(train_plane, progress=stop_second),
     "split": functools.partial(train_plane, progress=stop_second, rules=SPLIT),
+    "late": functools.partial(train_plane, progress=stop_late),
     "broken": functools.partial(train_plane, batches=by_step(with_a_nan)),
     "unshared": lambda folder: train_plane(alone(folder)),
     "uneven": functools.partial(train_plane, devices=3),
@@ -262,6 +269,12 @@ def test_a_signal_to_one_stops_both_at_the_same_step(together, name):
     assert told == {"Interrupted: stopped after step 4"}
     saved = {path.name for path in (together / name / "checkpoints").iterdir()}
     assert saved == {"3", "4"}
+
+
+def test_a_signal_to_one_after_the_last_step_stops_both(together):
+    """None goes on alone with what takes all of them."""
+    told = {outcome(together, "late", index)[1] for index in (0, 1)}
+    assert told == {"Interrupted: stopped after step 7"}
 
 
 @pytest.mark.parametrize(("name", "devices"), [("stopped", 1), ("split", 4)])
