@@ -25,7 +25,7 @@ from egojax.task import Block
 from egojax.tasks import field_config, field_models
 from egojax.train import distributed, loop
 from egojax.train.log import Evaluation
-from egojax.train.mesh import make_mesh, put, shard_rules, whole
+from egojax.train.mesh import Rules, make_mesh, put, shard_rules, whole
 from egojax.train.optim import make_optimizer
 from egojax.types import Clip
 
@@ -63,7 +63,8 @@ def train(
         _blocks(config, clip, frames, rows),
         where,
         progress,
-        _evaluation(fields, frames),
+        rules=shard_rules(config.mesh.shard),
+        evaluate=_evaluation(fields, frames),
     )
 
     def still(done: int, total: int) -> None:
@@ -146,6 +147,7 @@ def _fit(
     blocks: Callable[[Mesh], loop.BatchesFrom],
     where: pathlib.Path,
     progress: Progress | None,
+    rules: Rules = (),
     evaluate: Callable[[Any], Evaluation] | None = None,
 ) -> nnx.Module:
     mesh = make_mesh(config.mesh.data)
@@ -166,7 +168,7 @@ def _fit(
             evaluate_every=config.train.evaluate_every,
         ),
         where,
-        rules=shard_rules(config.mesh.shard),
+        rules=rules,
         progress=progress,
         evaluate=evaluate,
     )

@@ -1,12 +1,15 @@
 """Checkpoints of a run, through orbax: exact, and restorable on other devices."""
 
+import math
 import pathlib
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
+from egojax.data.arrays import first_line
 from egojax.errors import UsageError
 from egojax.train.distributed import check_shared
 from egojax.train.mesh import path_name
@@ -56,7 +59,8 @@ class Checkpoints:
         self._manager.save(
             step,
             args=ocp.args.Composite(
-                state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta)
+                state=ocp.args.StandardSave(_without_empty(state)),
+                meta=ocp.args.JsonSave(meta),
             ),
         )
 
@@ -72,21 +76,47 @@ class Checkpoints:
           The state and the `meta` that was saved with it.
 
         Raises:
-          UsageError: the checkpoint is of another model or optimiser.
+          UsageError: the checkpoint is of another model or optimiser, or damaged.
         """
-        saved = self._manager.restore(
-            step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())
-        )["meta"]
-        _check_same(self._folder / str(step), saved["state"], _describe(like))
+        path = self._folder / str(step)
         target = jax.tree.map(
             lambda x, where: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where),
             like,
             shardings,
         )
-        found = self._manager.restore(
-            step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target))
-        )
-        return found["state"], saved["meta"]
+        try:
+            saved = self._manager.restore(
+                step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())
+            )["meta"]
+            _check_same(path, saved["state"], _describe(like))
+            wanted = ocp.args.StandardRestore(_without_empty(target))
+            found = self._manager.restore(step, args=ocp.args.Composite(state=wanted))[
+                "state"
+            ]
+        except (ValueError, KeyError, TypeError, OSError) as err:
+            raise UsageError(
+                f"{path}: a damaged checkpoint ({first_line(err):.120}); remove this "
+                "folder, and training goes on from the one before it, or anew"
+            ) from err
+        return _with_empty(found, target), saved["meta"]
+
+
+def _without_empty(state: Any) -> Any:
+    """None instead of arrays without elements, which orbax refuses."""
+    return jax.tree.map(lambda x: x if math.prod(x.shape) else None, state)
+
+
+def _with_empty(found: Any, like: Any) -> Any:
+    """What `_without_empty` left out is made again."""
+    held = iter(jax.tree.leaves(found))
+    return jax.tree.map(
+        lambda x: (
+            next(held)
+            if math.prod(x.shape)
+            else jnp.zeros(x.shape, x.dtype, device=x.sharding)
+        ),
+        like,
+    )
 
 
 def _describe(state: Any) -> dict[str, str]:

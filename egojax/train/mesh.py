@@ -97,32 +97,45 @@ def lay_out(tree: Any, mesh: Mesh, rules: Rules = ()) -> Any:
     Args:
       tree: Of arrays or their shapes.
       mesh: The mesh.
-      rules: See `Rules`; what none matches is whole everywhere.
+      rules: See `Rules`; what none matches is whole everywhere, and so is what has
+        fewer axes than the rule splits, such as the number of steps.
 
     Raises:
-      UsageError: a rule matches nothing, or does not fit a shape it matches.
+      UsageError: a rule matches nothing, or does not fit a shape it matches; one line
+        for each rule.
     """
     unused = {pattern for pattern, _ in rules}
-    problems: list[str] = []
+    unfit: dict[str, list[str]] = {}
 
     def place(path: tuple, leaf: Any) -> NamedSharding:
-        name = path_name(path)
+        name, shape = path_name(path), np.shape(leaf)
         for pattern, spec in rules:
-            if re.search(pattern, name):
+            if len(spec) <= len(shape) and re.search(pattern, name):
                 unused.discard(pattern)
-                sharding = NamedSharding(mesh, spec)
-                try:
-                    sharding.shard_shape(np.shape(leaf))
-                except ValueError as err:
-                    problems.append(f"sharding rule {pattern!r}: {name}: {err}")
-                return sharding
+                if not _divides(mesh, spec, shape):
+                    unfit.setdefault(pattern, []).append(f"{name} of shape {shape}")
+                return NamedSharding(mesh, spec)
         return whole(mesh)
 
     out = jax.tree_util.tree_map_with_path(place, tree)
-    problems += [f"sharding rule {p!r} matches no weight" for p in sorted(unused)]
+    problems = [f"sharding rule {p!r} matches no weight" for p in sorted(unused)]
+    for pattern, names in unfit.items():
+        more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
+        problems.append(
+            f"sharding rule {pattern!r}: {mesh.size} devices cannot share {names[0]}"
+            f"{more}; name others, or use another number of devices"
+        )
     if problems:
         raise UsageError.from_problems(problems)
     return out
+
+
+def _divides(mesh: Mesh, spec: PartitionSpec, shape: tuple[int, ...]) -> bool:
+    try:
+        NamedSharding(mesh, spec).shard_shape(shape)
+    except ValueError:
+        return False
+    return True
 
 
 def put_block(block: Block, mesh: Mesh) -> Block:

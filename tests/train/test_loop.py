@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -287,6 +288,60 @@ def test_weights_may_be_split_over_devices_by_a_rule(tmp_path):
     assert kernel.spec == trace.spec == P(None, "data")
     got = train(tmp_path / "split", rules=rules, tx=tx)
     assert_same(got, train(tmp_path / "whole", tx=tx), rtol=1e-5, atol=1e-6)
+
+
+def test_what_a_rule_cannot_split_is_whole_or_told_in_one_line():
+    """The number of steps has no axis; 8 and 3 rows are not shared by 4 and 5."""
+    tx, mesh = optax.sgd(0.05, momentum=0.9), make_mesh(4)
+    plan = make_plan(Regression().init, tx, mesh, [("kernel$|step", P(None, None))])
+    assert plan.shardings.step.spec == P()
+    with pytest.raises(UsageError) as told:
+        make_plan(Regression().init, tx, mesh, [("kernel$|step", P("data"))])
+    (line,) = str(told.value).splitlines()
+    assert "4 devices cannot share params/layers/0/kernel of shape (3, 8)" in line
+    with pytest.raises(UsageError, match="'step' matches no weight"):
+        make_plan(Regression().init, tx, mesh, [("step", P("data"))])
+
+
+class Bare(nnx.Module):
+    """A weight, and a table that has no columns."""
+
+    def __init__(self):
+        self.scale, self.codes = nnx.Param(jnp.ones(2)), nnx.Param(jnp.ones((5, 0)))
+
+
+class Emptied(Regression):
+    """A model of which some array has no elements."""
+
+    def init(self, key):
+        return Bare()
+
+    def loss(self, model, batch, key):
+        value = (model.scale[...] ** 2).sum() + model.codes[...].sum()
+        return value, {"value": Mean.of(value)}
+
+
+def test_arrays_without_elements_are_saved_and_restored(tmp_path):
+    whole = train(tmp_path / "whole", task=Emptied())
+    first = dataclasses.replace(CONFIG, steps=3)
+    train(tmp_path / "parts", task=Emptied(), config=first)
+    parts = train(tmp_path / "parts", task=Emptied())
+    assert parts.codes[...].shape == (5, 0)
+    assert_same(parts, whole)
+
+
+@pytest.mark.parametrize("lost", ["meta", "state/d"])
+def test_a_damaged_checkpoint_is_one_line_that_names_it(lost, tmp_path):
+    train(tmp_path)
+    newest = tmp_path / "checkpoints" / "7"
+    shutil.rmtree(newest / lost)
+    with pytest.raises(UsageError) as told:
+        train(tmp_path)
+    (line,) = str(told.value).splitlines()
+    assert line.startswith(f"{newest}: a damaged checkpoint") and "remove this" in line
+    shutil.rmtree(newest)
+    train(tmp_path)
+    assert numbers(tmp_path)[-1]["step"] == 7
 
 
 def blocks_of(size: int, count: int = 100):
