@@ -44,14 +44,21 @@ BAD_IMAGE = (
 def read_image(
     path: pathlib.Path, size_hw: tuple[int, int] | None = None
 ) -> np.ndarray:
-    """Reads an image, turned upright as its EXIF tag says.
+    """Reads an image, turned upright as its EXIF tag says. Of 16 bit the high 8 count.
 
     Raises:
-      FrameError: missing, truncated, no image, or not of the size `size_hw`.
+      FrameError: missing, truncated, no image, of 32-bit values, or not of the size
+        `size_hw`.
     """
     with _open(path) as image:
-        upright = _decode(path, lambda: ImageOps.exif_transpose(image).convert("RGB"))
-    return _sized(path, np.asarray(upright), size_hw)
+        upright = _decode(path, lambda: ImageOps.exif_transpose(image))
+        if image.mode.startswith("I;16"):  # Gray; Pillow would cut it off at 255.
+            high = _decode(path, lambda: np.asarray(upright, np.uint16) >> 8)
+            return _sized(path, np.stack([high.astype(np.uint8)] * 3, -1), size_hw)
+        if image.mode in ("I", "F"):
+            raise FrameError(f"{path}: 32-bit values; expected 8 or 16 bit a channel")
+        colours = _decode(path, lambda: np.asarray(upright.convert("RGB")))
+    return _sized(path, colours, size_hw)
 
 
 def read_labels(

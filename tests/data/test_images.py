@@ -70,6 +70,18 @@ def test_images_return_with_their_colours(tmp_path, suffix):
     assert np.abs(found - frame).mean() < (1e-9 if suffix == ".png" else 4)
 
 
+def test_gray_images_of_16_bit_keep_their_high_bits(tmp_path):
+    """Pillow alone makes white of all that is above 255."""
+    gray = np.linspace(0, 65535, 12).astype(np.uint16).reshape(3, 4)
+    cv2.imwrite(str(tmp_path / "a.png"), gray)
+    found = images.read_image(tmp_path / "a.png", (3, 4))
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, np.stack([gray // 256] * 3, -1))
+    Image.fromarray(gray.astype(np.float32)).save(tmp_path / "b.tif")
+    with pytest.raises(FrameError, match="32-bit values; expected 8 or 16 bit"):
+        images.read_image(tmp_path / "b.tif")
+
+
 def test_a_photo_that_lies_on_its_side_is_turned_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # Turn by a quarter clockwise to see it upright.
