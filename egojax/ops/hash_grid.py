@@ -84,7 +84,8 @@ def hash_encode(
       grid: Static.
 
     Returns:
-      Differentiable in the table and, but for where cells meet, in the points.
+      Differentiable (once, and backward: no jvp) in the table and, but for where cells
+      meet, in the points.
 
     Raises:
       ValueError: a table of too few rows, or of another width.
@@ -118,7 +119,7 @@ def _encode_bwd(grid: HashGrid, saved: tuple, slope: Array) -> tuple[Array, Arra
     rows, shares, slopes = _corners(grid, points)
     # A scatter of single numbers takes a third of the time of one of pairs.
     row, share = jnp.stack(rows).reshape(-1), jnp.stack(shares)
-    empty = jnp.zeros(len(table), table.dtype)
+    empty = jnp.zeros(len(table), slope.dtype)
     columns = (slope[None, :, :, f] * share for f in range(grid.features))
     by_table = [
         empty.at[row].add(column.reshape(-1), mode="promise_in_bounds")
@@ -128,7 +129,7 @@ def _encode_bwd(grid: HashGrid, saved: tuple, slope: Array) -> tuple[Array, Arra
     for row, by_axis in zip(rows, slopes, strict=True):
         along = (table.at[row].get(mode="promise_in_bounds") * slope).sum(-1)
         by_points += jnp.stack([(along * s).sum(0) for s in by_axis])
-    return by_points, jnp.stack(by_table, -1)
+    return by_points, jnp.stack(by_table, -1).astype(table.dtype)
 
 
 _encode.defvjp(_encode_fwd, _encode_bwd)

@@ -134,6 +134,18 @@ def test_rows_beyond_those_of_the_grid_are_not_used():
     assert (found[len(table) :] == 0).all()
 
 
+def test_tables_of_fewer_bits_have_gradients_of_their_own_type():
+    table = jnp.asarray(table_of(SMALL))
+    points = jnp.array([[0.1, 0.7, 0.3], [0.9, 0.2, 0.6]])
+
+    def slope(table):
+        return jax.grad(lambda t: hash_encode(points, t, SMALL).sum())(table)
+
+    found = slope(table.astype(jnp.bfloat16))
+    assert found.dtype == jnp.bfloat16
+    np.testing.assert_allclose(found.astype(jnp.float32), slope(table), atol=0.02)
+
+
 def test_encoding_lowers_for_every_device():
     def slope(points, table):
         return jax.grad(lambda p, t: hash_encode(p, t, SMALL).sum(), (0, 1))(
