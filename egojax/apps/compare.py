@@ -51,10 +51,21 @@ def table(paths: list[pathlib.Path]) -> str:
 
 
 def _clips_of(path: pathlib.Path) -> dict[str, dict[str, Any]]:
-    runs.open_run(path)
-    if not (path / "metrics.json").is_file():
+    job = runs.open_run(path)["config"].get("job")
+    if job != "tracking":
+        raise UsageError(
+            f"compare: {path} is a run of {job}, and tables are of tracking; `average` "
+            "tells the numbers of one run or more"
+        )
+    file = path / "metrics.json"
+    if not file.is_file():
         raise UsageError(f"{path}: no metrics.json; the run has not been scored")
-    clips = arrays.read_json(path / "metrics.json").get("clips", {})
+    found = arrays.read_json(file)
+    clips = found.get("clips", {}) if isinstance(found, dict) else None
+    if not isinstance(clips, dict) or not all(
+        isinstance(row, dict) for row in clips.values()
+    ):
+        raise UsageError(f"{file}: expected clips, with groups of numbers by name")
     return {name: row["after"] for name, row in clips.items() if row.get("after")}
 
 

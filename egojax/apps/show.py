@@ -1,6 +1,7 @@
 """The last stage of a run: what a person looks at."""
 
 import functools
+import pathlib
 import shlex
 import sys
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from typing import Any
 from egojax.apps import decomposition_report, field_panels, field_video, report, viz
 from egojax.data import arrays, results, runs
 from egojax.data.runs import ClipFolder
+from egojax.errors import UsageError
 from egojax.task import Progress, Stage
 from egojax.types import Clip, SkippedFrame
 
@@ -48,7 +50,7 @@ def _show_fields(
     config: Any, clip: Clip, folder: ClipFolder, progress: Progress
 ) -> list[SkippedFrame]:
     skipped: list[SkippedFrame] = []
-    fixed = arrays.read_json(folder.path / "render.json")["fixed_frame"]
+    fixed = _fixed_frame(folder.path / "render.json", clip)
     if config.show.summary:
         skipped = field_video.write_summary(
             *(folder.path / "summary.mp4", clip, folder.path),
@@ -69,6 +71,14 @@ def _show_fields(
             skipped=_all_skipped(clip, folder, ("fit", "score")),
         )
     return skipped
+
+
+def _fixed_frame(path: pathlib.Path, clip: Clip) -> str:
+    found = arrays.read_json(path)
+    name = found.get("fixed_frame") if isinstance(found, dict) else None
+    if name not in clip.frame_ids:
+        raise UsageError(f"{path}: names no frame; --only=render writes it again")
+    return name
 
 
 def _show_tracks(

@@ -199,7 +199,7 @@ def _split(
 ) -> Sequence[str]:
     if listed is None:
         found = scene_bounds.split_frames(len(frames), every)
-        why = f"every={every}; every=0 trains on all"
+        why = f"every={every} (config.views.split_nth); 0 trains on all"
     else:
         found = [listed[clip.frame_ids[t]] for t in frames]
         why = "the lists of the split name none with a pose"

@@ -42,6 +42,11 @@ STREAMS, FIXED = "streams", "fixed"
 def make(config: Any, mode: str, folder: pathlib.Path) -> Task:
     """Reads the config; see `configs/decomposition.py` for what its fields mean."""
     del folder
+    if mode == "synthesize":
+        raise UsageError(
+            "--mode=synthesize: fields have no official layout to be written in; "
+            "configs/tracking.py writes procedural clips"
+        )
     field_config.check(config)
     return Task(
         clips=clips.make(config, field_config.prepared, field_config.settled),
@@ -145,7 +150,12 @@ def _given(config: Any, path: pathlib.Path) -> FieldFile:
     checkpoint = pickles.read_pt(path, pass_over=True)
     _check_samples(config, checkpoint, path)
     kind = None if config.fields.kind == "grid" else config.fields.kind
-    model = convert.nerf_from_official(convert.state_of(checkpoint), kind)
+    try:
+        model = convert.nerf_from_official(convert.state_of(checkpoint), kind)
+    except UsageError as err:
+        raise UsageError.from_problems(
+            f"{path}: {line}" for line in str(err).splitlines()
+        ) from None
     sizes = vars(model.config) | {"dtype": config.nerf.dtype}
     about = {"kind": model.config.kind, "sizes": sizes}
     return FieldFile(weights.named_weights(model), about)
@@ -206,9 +216,7 @@ def _name(clip: Clip, frames: SceneFrames, row: int) -> str:
 
 def _rows(config: Any, frames: SceneFrames) -> np.ndarray:
     """Rows of the scene that are rendered."""
-    splits = {"held_out": ("val", "test"), "test": ("test",)}
-    wanted = splits.get(config.render.frames, ("train", "val", "test"))
-    rows = frames.rows(*wanted)
+    rows = frames.rows(*field_config.RENDERED[config.render.frames])
     return rows[scene_bounds.spread(len(rows), config.render.max_frames)]
 
 

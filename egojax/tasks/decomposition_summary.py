@@ -5,11 +5,13 @@ but for UDOS of EPIC Fields, in which one without counts as 0.
 """
 
 import math
+import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 from egojax.data import arrays
 from egojax.data.runs import ClipFolder
+from egojax.errors import UsageError
 from egojax.methods.benchmark_scores import NEW_VIEWS, UDOS
 from egojax.metrics import UDOS_NAMES, format_table, udos_mean_over_videos
 from egojax.metrics.schema import mean_of_results, to_json
@@ -44,7 +46,7 @@ def summary(folders: Mapping[str, ClipFolder]) -> dict[str, Any]:
     for name, folder in folders.items():
         path = folder.path / "scores.json"
         if path.exists():
-            per_clip[name] = arrays.read_json(path)["names"]
+            per_clip[name] = _groups_in(path)
     together = means_over_scenes(per_clip)
     tables = []
     named = {ROWS[k]: _short(together[k]) for k in ROWS if k in together}
@@ -64,6 +66,16 @@ def summary(folders: Mapping[str, ClipFolder]) -> dict[str, Any]:
         "all": to_json(together),
         "table": "\n\n".join(tables),
     }
+
+
+def _groups_in(path: pathlib.Path) -> dict[str, dict[str, Any]]:
+    found = arrays.read_json(path)
+    groups = found.get("names") if isinstance(found, dict) else None
+    if not isinstance(groups, dict) or not all(
+        isinstance(row, dict) for row in groups.values()
+    ):
+        raise UsageError(f"{path}: no scores; --only=score writes them again")
+    return groups
 
 
 def means_over_scenes(

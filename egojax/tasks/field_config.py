@@ -3,6 +3,7 @@
 See `configs/decomposition.py` for what the fields mean.
 """
 
+import contextlib
 import math
 import operator
 import pathlib
@@ -12,7 +13,7 @@ import numpy as np
 
 from egojax.data import motion_masks, resizing, views
 from egojax.data.world.imperfect import PRESETS
-from egojax.errors import UsageError
+from egojax.errors import FrameError, UsageError
 from egojax.methods import field_batches
 from egojax.methods.field_scene import FieldScene
 from egojax.models.nerf import Kind
@@ -25,6 +26,7 @@ from egojax.train.optim import Group, OptimConfig
 from egojax.types import Clip
 
 MEGABYTE = 1e6
+RENDERED = {"all": views.SPLITS, "held_out": ("val", "test"), "test": ("test",)}
 CHOICES = {
     "data.name": clips.READERS,
     "world.faults": PRESETS,
@@ -38,7 +40,7 @@ CHOICES = {
     "nerf.dtype": ("float32", "bfloat16"),
     "train.optimizer": ("adam", "sgd"),
     "train.schedule": ("cosine", "epochs"),
-    "render.frames": ("all", "held_out", "test"),
+    "render.frames": tuple(RENDERED),
 }
 LEAST = {
     **{f"data.{name}": 1 for name in ("stride", "repeat", "scale")},
@@ -109,6 +111,7 @@ MOST = {
     **{f"nerf.{name}": 4096 for name in ("model_width", "N_a", "N_tau")},
     "nerf.lowpass_K": 63,
     "nerf.N_vocab": 10_000_000,
+    "nerf.perturb": 1,
     **{f"train.{name}": 1 for name in ("final_share", "ratio")},
     **{f"train.{name}": 100_000 for name in ("epochs", "block")},
     **{f"train.{name}": 100_000_000 for name in ("steps", "batch_size")},
@@ -135,6 +138,8 @@ def check(config: Any) -> None:
         for name in BASES
         if (count := operator.attrgetter(name)(config)) and not count % 2
     ]
+    if not config.loss.beta and not config.loss.beta_min:
+        problems.append("config.loss.beta=0.0: needs a config.loss.beta_min above 0")
     if config.data.name == "epic_diff":
         problems += [
             f"config.views.{name}: scenes of epic_diff have bounds of their own"
@@ -195,8 +200,8 @@ def settled(config: Any, clip: Clip) -> Clip:
         found = epic_benchmark.read(config.eval.benchmark, clip)
         clip, split = clip.replace(notes=(*clip.notes, *found.notes)), found.split
         if clip.views is not None:
-            return epic_benchmark.with_split(clip, split)
-    return views.with_views(
+            clip = epic_benchmark.with_split(clip, split)
+    clip = views.with_views(
         clip,
         fields_of.split_nth,
         clips.num_slots(config),
@@ -206,6 +211,8 @@ def settled(config: Any, clip: Clip) -> Clip:
         near_floor=fields_of.near_floor,
         split=split,
     )
+    _check_rendered(config, clip)
+    return clip
 
 
 def _check_clip(config: Any, clip: Clip) -> None:
@@ -216,6 +223,21 @@ def _check_clip(config: Any, clip: Clip) -> None:
             f"{clip.name}: config.render.fixed_frame={wanted}: no such frame; the "
             f"first is {clip.frame_ids[0]}"
         )
+
+
+def _check_rendered(config: Any, clip: Clip) -> None:
+    """Refuses a clip of which nothing would be rendered."""
+    wanted = RENDERED[config.render.frames]
+    assert clip.views is not None
+    for t in range(clip.num_frames):
+        with contextlib.suppress(FrameError):
+            view = clip.views[t]
+            if view is not None and view.split in wanted:
+                return
+    raise UsageError(
+        f"{clip.name}: config.render.frames={config.render.frames}: none of "
+        f"{clip.num_frames} frames is in {' or '.join(wanted)}"
+    )
 
 
 def check_lens(config: Any, scene: FieldScene) -> None:

@@ -252,6 +252,7 @@ def refused(capsys, tmp_path, *words: str, variant: str = "smoke") -> list[str]:
         ("grid.width=100000", "config.grid.width=100000: above 4096"),
         ("render.chunk=1000000000", "render.chunk=1000000000: above 1e+08"),
         ("mesh.shard=(", "mesh.shard=(: no regular expression"),
+        ("mesh.shard=.*", "sharding rule '.*': 4 devices cannot share params/"),
         ("mesh.shard=nothing", "sharding rule 'nothing' matches no weight"),
         ("train.learning_rate=nan", "not a finite number"),
         ("train.host_images=-1.0", "config.train.host_images=-1.0: below 0"),
@@ -271,11 +272,57 @@ def refused(capsys, tmp_path, *words: str, variant: str = "smoke") -> list[str]:
         ("loss.beta=-3.0", "config.loss.beta=-3.0: below 0"),
         ("read.ahead=-5", "config.read.ahead=-5: below 0"),
         ("train.learning_rate=1e9", "more); try a lower rate"),
+        ("nerf.perturb=3.0", "config.nerf.perturb=3.0: above 1"),
+        ("views.split_nth=1", "every=1 (config.views.split_nth); 0 trains on all"),
     ],
 )
 def test_settings_that_make_no_sense_are_one_line(word, told, capsys, tmp_path):
     (line,) = refused(capsys, tmp_path, f"--config.{word}")
     assert told in line
+
+
+def test_without_uncertainty_its_floor_must_not_be_zero(capsys, tmp_path):
+    words = ["--config.loss.beta=0.0", "--config.loss.beta_min=0.0"]
+    (line,) = refused(capsys, tmp_path, *words)
+    assert "needs a config.loss.beta_min above 0" in line
+
+
+def test_a_clip_of_which_nothing_would_be_rendered_is_refused(capsys, tmp_path):
+    words = ["--config.views.split_nth=0", "--config.render.frames=test"]
+    (line,) = refused(capsys, tmp_path, *words)
+    assert "render.frames=test: none of 9 frames is in test" in line
+
+
+def test_fields_are_not_written_as_procedural_clips(capsys, tmp_path):
+    (line,) = refused(capsys, tmp_path, "--mode=synthesize")
+    assert "--mode=synthesize" in line and "configs/tracking.py" in line
+
+
+def test_damaged_files_of_a_run_are_one_line(finished, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    words = [*TINY, *QUIET, "--config.show.official=True"]
+    for name, told in (("scores", "no scores"), ("render", "names no frame")):
+        file = run / "clips" / "world-0" / f"{name}.json"
+        held = file.read_text()
+        file.write_text("{}")
+        assert launch(run, *words, "--only=show") == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert f"{file}: {told}" in line and "again" in line
+        file.write_text(held)
+
+
+def test_runs_of_fields_are_averaged_and_not_compared(finished, capsys):
+    assert cli.main(["launch.py", "compare", str(finished), str(finished)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "is a run of decomposition" in line and "`average`" in line
+
+
+def test_poses_are_refined_where_tables_are_shared_out(tmp_path):
+    """Poses are then found alone: the rule is of the fields."""
+    words = ["--config.cameras.refine=True", "--config.cameras.align_steps=2"]
+    shared = [*TINY, *words, "--config.mesh.shard=_table$", "--only=fit"]
+    assert launch(tmp_path / "run", *shared) == 0
 
 
 def test_options_of_grids_are_refused_of_published_networks(capsys, tmp_path):

@@ -367,6 +367,17 @@ def test_comparing_runs_names_clips_and_intervals(finished, tmp_path, capsys):
     assert "1 clip(s) in common" in out and "IDF1" in out
 
 
+@pytest.mark.parametrize("damaged", ["[]", '{"clips": 3}', '{"clips": {"a": 1}}'])
+def test_comparing_damaged_numbers_is_one_line(damaged, finished, tmp_path, capsys):
+    run = tmp_path / "run"
+    run.mkdir()
+    shutil.copy(finished / "config.json", run)
+    (run / "metrics.json").write_text(damaged)
+    assert cli.main(["launch.py", "compare", str(run), str(finished)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{run / 'metrics.json'}: expected clips" in line
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
