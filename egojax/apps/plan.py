@@ -2,7 +2,7 @@
 
 A stage runs if it has not finished, if a call asks for it by name, or if what it read
 has changed: fields of the config, files that these name, or files of an earlier stage
-that runs again.
+that runs again. What a stage has left that was stopped is kept if nothing has changed.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ class Plan(NamedTuple):
 
     run: tuple[Stage, ...]  # In order.
     forget: tuple[Stage, ...]  # Whose files are removed before that.
-    why: str = ""  # The change of the config for which finished stages run again.
+    why: str = ""  # The change of the config for which stages run again.
 
 
 def inputs(stages: Sequence[Stage]) -> Inputs:
@@ -49,8 +49,8 @@ def _digest(path: str | None) -> str | None:
 
 
 def changes(stage: Stage, entry: Entry, read: Inputs) -> list[str]:
-    """The fields that differ from those that the stage read, if it has finished."""
-    if not is_finished(entry):
+    """The fields that differ from those that the stage read, if it has begun."""
+    if not is_finished(entry) and "read" not in entry:
         return []
     old, new = _read_of(entry), read[stage.name]
     return sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))

@@ -212,6 +212,7 @@ def _run_stage(
     read: plan.Inputs,
 ) -> None:
     folder.log("stage_start", clip=clip.name, stage=stage.name)
+    clip_folder.begin(stage.name, read[stage.name])
     progress = ProgressLine(f"{clip.name} {stage.name}")
     skipped = stage.run(clip, clip_folder, progress)
     seconds = round(progress.close(), 3)

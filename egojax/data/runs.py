@@ -37,9 +37,10 @@ FREE_FIELDS = ("mode", "view", "read", "mesh", "hosts", "show")
 class ClipFolder:
     """The results of one clip.
 
-    `done.json` has an entry a stage. A finished one holds what the stage noted down. An
-    entry with "forgotten" says that files of the stage are yet to be removed; "request"
-    says which call asked for the stage by name.
+    `done.json` has an entry a stage. That of a finished one holds what it noted down,
+    that of one that has only begun the fields that it reads. An entry with "forgotten"
+    says that files of the stage are yet to be removed; "request" says which call asked
+    for the stage by name.
     """
 
     def __init__(self, path: pathlib.Path):
@@ -71,6 +72,12 @@ class ClipFolder:
         """What the finished stage noted down, or None if it has not finished."""
         entry = self.entries().get(stage, {})
         return entry if is_finished(entry) else None
+
+    def begin(self, stage: str, read: Mapping[str, Any]) -> None:
+        """Notes what a stage reads that begins: what it leaves is of that."""
+        entries = self.entries()
+        kept = {k: v for k, v in entries.get(stage, {}).items() if k == "request"}
+        self._write({**entries, stage: {**kept, "read": dict(read)}})
 
     def mark(self, stage: str, seconds: float, **info: Any) -> None:
         """Notes that the stage has finished."""

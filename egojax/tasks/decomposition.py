@@ -250,8 +250,9 @@ def _score(
     if config.eval.benchmark:
         benchmark = epic_benchmark.read(config.eval.benchmark, clip)
     frames = _scored_frames(clip, benchmark, folder, progress, skipped)
-    found = field_scores.score_frames(frames, ssim=config.eval.ssim)
     about = arrays.read_json(folder.path / "render.json")
+    _check_complete(folder.path / STREAMS, about)
+    found = field_scores.score_frames(frames, ssim=config.eval.ssim)
     rows = {"names": found.groups, "frames": found.frames, "about": about}
     arrays.write_json(folder.path / "scores.json", rows)
     if "test" in found.groups:
@@ -259,6 +260,17 @@ def _score(
         text = decomposition_summary.official_metrics(found.groups["test"])
         arrays.write_text(folder.path / "official" / "metrics.txt", text)
     return skipped
+
+
+def _check_complete(streams: pathlib.Path, about: Any) -> None:
+    """Refuses to score but a part of what was rendered."""
+    count = sum(path.suffix == ".npz" for path in streams.iterdir())
+    rendered = about.get("frames") if isinstance(about, dict) else None
+    if count != rendered:
+        raise UsageError(
+            f"{streams}: {count} frames here, render.json tells of {rendered}; "
+            "--only=render,score,show does them again"
+        )
 
 
 def _scored_frames(

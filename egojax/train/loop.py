@@ -142,8 +142,7 @@ def fit(
                     run.evaluate(log, state, mesh, evaluate)
                 stopped = is_stopped(stop.is_set())
         run.save(state)
-        # Twice: of several processes, all hear in the second call what one said in the
-        # first. None may stop alone, the others would wait for it.
+        # Twice: all processes hear in the second call what one has said in the first.
         if stopped or any(is_stopped(stop.is_set()) for _ in range(2)):
             raise Interrupted(f"stopped after step {run.done}")
     return _whole(plan, state, mesh)

@@ -312,6 +312,41 @@ def test_damaged_files_of_a_run_are_one_line(finished, tmp_path, capsys):
         file.write_text(held)
 
 
+def test_a_frame_that_was_lost_is_not_left_out_of_the_score(finished, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    streams = run / "clips" / "world-0" / "streams"
+    (streams / "frame_0000000003.npz").unlink()
+    words = [*TINY, *QUIET, "--config.show.official=True"]
+    assert launch(run, *words, "--only=score") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{streams}: 8 frames here, render.json tells of 9" in line
+
+
+def test_frames_of_a_rendering_that_was_stopped_are_of_its_options(
+    finished, tmp_path, monkeypatch
+):
+    """Else those before the signal would show the actor, and those after it not."""
+    write, written = stream_images.write_images, []
+
+    def write_three(path, shown):
+        written.append(path)
+        if len(written) > 3:
+            raise KeyboardInterrupt
+        write(path, shown)
+
+    weights = finished / "clips" / "{clip}" / "fields.npz"
+    words = [*TINY, *QUIET, f"--config.train.weights={weights}"]
+    with monkeypatch.context() as patched:
+        patched.setattr(stream_images, "write_images", write_three)
+        assert launch(tmp_path / "run", *words) == 130
+    assert launch(tmp_path / "run", *words, "--config.render.suppress_actor=True") == 0
+    shown = [path for path in (written[0].parent).iterdir() if path.suffix == ".npz"]
+    assert len(shown) == 9
+    for path in shown:
+        assert (stream_images.read_images(path).masks[2] == 0).all()
+
+
 def test_runs_of_fields_are_averaged_and_not_compared(finished, capsys):
     assert cli.main(["launch.py", "compare", str(finished), str(finished)]) == 2
     (line,) = capsys.readouterr().err.splitlines()

@@ -79,6 +79,18 @@ def test_a_changed_field_runs_its_stage_and_what_depends_on_it(
     assert found.why == f"{changed} is 2, was {fields[changed]!r}"
 
 
+def test_what_a_stopped_stage_left_is_of_the_fields_that_it_began_with(folder):
+    finish(folder, stages(b_x=1), "a")
+    folder.begin("b", {"b_x": 1})
+    assert planned(stages(b_x=1), folder) == ("bcd", "cd")
+    assert planned(stages(b_x=2), folder) == ("bcd", "bcd")
+    with pytest.raises(UsageError, match=r"no b\.txt"):
+        planned(stages(b_x=1), folder, "d")
+    (folder.path / "b.txt").write_text("half")
+    with pytest.raises(UsageError, match="b_x is 2, was 1"):
+        planned(stages(b_x=2), folder, "d")
+
+
 def test_the_content_of_a_file_counts_and_not_how_its_path_is_written(folder, tmp_path):
     file = tmp_path / "links.json"
     file.write_text("[]")
