@@ -14,7 +14,7 @@ from egojax.apps.followers import Call
 from egojax.apps.plan import Plan
 from egojax.apps.progress import ProgressLine
 from egojax.data import arrays
-from egojax.data.runs import FREE_FIELDS, ClipFolder, RunFolder
+from egojax.data.runs import ClipFolder, RunFolder, is_free
 from egojax.errors import UsageError
 from egojax.task import Stage, Task
 from egojax.train import distributed
@@ -169,20 +169,23 @@ def _run_clip(
     if not todo.run:
         print(f"{name}: nothing to do, all stages are done")
         return _skipped(task, name, clip_folder)
+    clip = None
     try:
         clip = task.clips[name]()
+        for note in clip.notes:
+            print(f"{name}: {note}")
+        _forget(name, todo, clip_folder, request)
+        arrays.make_folder(clip_folder.path)
+        for stage in todo.run:
+            _run_stage(stage, clip, clip_folder, folder, read)
     except UsageError as err:
         stopping.check()
-        if len(task.clips) == 1:
+        # Of several hosts, those that compute with this one may not have failed.
+        is_shared = clip is not None and jax.process_count() > 1
+        if len(task.clips) == 1 or is_shared:
             raise
         folder.log("clip_failed", clip=name, reason=str(err))
         return [f"{name}: skipped: {line}" for line in str(err).splitlines()]
-    for note in clip.notes:
-        print(f"{name}: {note}")
-    _forget(name, todo, clip_folder, request)
-    arrays.make_folder(clip_folder.path)
-    for stage in todo.run:
-        _run_stage(stage, clip, clip_folder, folder, read)
     return _skipped(task, name, clip_folder)
 
 
@@ -262,7 +265,7 @@ def _is_outdated(task: Task, clip_folder: ClipFolder, read: plan.Inputs) -> bool
         for stage in task.stages
         for name in plan.changes(stage, entries.get(stage.name, {}), read)
     ]
-    return any(key.split(".")[0] not in FREE_FIELDS for key in changed)
+    return not all(map(is_free, changed))
 
 
 def _announce(report: pathlib.Path) -> None:

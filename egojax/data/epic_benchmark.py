@@ -64,8 +64,8 @@ def split_of(benchmark: Benchmark, vid: str) -> dict[str, tuple[str, ...]]:
     """
     known = {*benchmark.train, *benchmark.val, *benchmark.test}
     if vid not in known:
-        some = ", ".join(sorted(known)[:5])
-        raise UsageError(f"{vid}: not in the benchmark; there are {some}, ...")
+        some = ", ".join([*sorted(known)[:5], "..."]) if known else "none"
+        raise UsageError(f"{vid}: not in the benchmark; there are {some}")
     held = (getattr(benchmark, name).get(vid, {}) for name in HELD_OUT)
     rows = (
         tuple(dict.fromkeys(frame for frames in lists.values() for frame in frames))

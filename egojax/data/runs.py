@@ -32,6 +32,14 @@ from egojax.metrics.schema import to_json
 PACKAGES = ("egojax", "jax", "jaxlib", "flax", "optax", "numpy", "scipy")
 # Fields that choose what is done and where, not what comes out.
 FREE_FIELDS = ("mode", "view", "read", "mesh", "hosts", "show")
+FREE_NAMES = tuple(
+    f"train.{name}" for name in ("evaluate_every", "log_every", "checkpoint_every")
+)
+
+
+def is_free(key: str) -> bool:
+    """Whether results do not depend on a field of the config, such as "read.ahead"."""
+    return key in FREE_NAMES or key.split(".")[0] in FREE_FIELDS
 
 
 class ClipFolder:
@@ -323,7 +331,7 @@ def _check_same(
 ) -> None:
     there, here = flatten(old["config"]), flatten(new["config"])
     for key in sorted(there.keys() | here.keys()):
-        if key in later or key.split(".")[0] in FREE_FIELDS:
+        if key in later or is_free(key):
             continue
         places = new["places"].get(key), old.get("places", {}).get(key)
         if not _is_same(there.get(key), here.get(key), *places):

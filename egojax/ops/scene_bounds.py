@@ -9,7 +9,7 @@ held-out frames).
 
 import itertools
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -126,6 +126,8 @@ def slots(
         raise ValueError("a frame id is there twice")
     if not numbers:
         return np.zeros(0, np.int64)
+    if kind not in get_args(Slots):
+        raise ValueError(f"slots by {kind!r}; there are {', '.join(get_args(Slots))}")
     if kind == "linear":
         return _linear(numbers, num_slots)
     found = numbers if kind == "id" else [order[number] for number in numbers]

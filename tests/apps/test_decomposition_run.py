@@ -157,6 +157,19 @@ def test_fields_that_exist_are_used_and_not_trained(finished, tmp_path):
     assert not (tmp_path / "run" / "clips" / "world-0" / "fit").exists()
 
 
+def test_a_clip_that_fails_in_a_stage_does_not_end_the_others(
+    finished, tmp_path, capsys
+):
+    weights = finished / "clips" / "{clip}" / "fields.npz"
+    words = [*TINY, *QUIET, "--config.data.clips=7,0", "--only=fit"]
+    words.append(f"--config.train.weights={weights}")
+    for _ in range(2):  # The same command tries the first one again.
+        assert launch(tmp_path / "run", *words) == 3
+        said = capsys.readouterr().out
+        assert "world-7: skipped: " in said and "world-7/fields.npz: cannot" in said
+        assert_same_fields(tmp_path / "run", finished)
+
+
 def test_planes_train_by_the_same_command_and_their_fields_say_what_they_are(tmp_path):
     tables = "static", "moving", "proposal"
     grids = [f"--config.grid.planes.{k}.levels=1" for k in tables]
