@@ -330,11 +330,13 @@ def test_arrays_without_elements_are_saved_and_restored(tmp_path):
     assert_same(parts, whole)
 
 
-@pytest.mark.parametrize("lost", ["meta", "state/d"])
+# Not of data files: orbax then leaves reads behind, which fail after the test.
+@pytest.mark.parametrize("lost", ["meta", "state/_METADATA"])
 def test_a_damaged_checkpoint_is_one_line_that_names_it(lost, tmp_path):
     train(tmp_path)
     newest = tmp_path / "checkpoints" / "7"
-    shutil.rmtree(newest / lost)
+    path = newest / lost
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
     with pytest.raises(UsageError) as told:
         train(tmp_path)
     (line,) = str(told.value).splitlines()
