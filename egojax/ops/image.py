@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Num, Shaped
 
-from egojax.types import typed
+from egojax.types import ArrayLike, typed
 
 
 @jax.jit(static_argnames="size_hw")
@@ -110,3 +110,43 @@ def lookup_nearest(
     column = jnp.clip(jnp.floor(points_xy[..., 0]).astype(jnp.int32), 0, width - 1)
     row = jnp.clip(jnp.floor(points_xy[..., 1]).astype(jnp.int32), 0, height - 1)
     return image[row, column]
+
+
+@jax.jit(static_argnames="corners")
+@typed
+def sample_masks(
+    masks: Float[ArrayLike, "K H W"],
+    loc: Float[ArrayLike, "N 2"],
+    *,
+    corners: bool = False,
+) -> Float[Array, "K N"]:
+    """Masks at places (x, y) in [-1, 1], interpolated; 0 beyond the image.
+
+    Args:
+      masks: Any numbers.
+      loc: -1 and 1 are the outer edges of the outer pixels; places outside, and NaN,
+        find zeros.
+      corners: -1 and 1 are the centres of the outer pixels instead.
+
+    Returns:
+      Differentiable in masks and places.
+
+    Source: PyTorch's `grid_sample`, with zeros for padding.
+    """
+    masks, loc = jnp.asarray(masks), jnp.asarray(loc)
+    height, width = masks.shape[1:]
+
+    def cell(at: Array, side: int) -> tuple[Array, Array]:
+        at = (at + 1) / 2 * (side - 1) if corners else ((at + 1) * side - 1) / 2
+        at = jnp.clip(jnp.nan_to_num(at, nan=-2.0), -2.0, side + 1.0)
+        low = jnp.floor(at)
+        return low.astype(jnp.int32) + 2, at - low
+
+    (column, x), (row, y) = cell(loc[:, 0], width), cell(loc[:, 1], height)
+    # Two rows of zeros on each side are all that a clipped place can reach.
+    framed = jnp.pad(masks, ((0, 0), (2, 3), (2, 3)))
+    out = jnp.zeros((len(masks), len(loc)), masks.dtype)
+    for dx, dy in ((0, 0), (1, 0), (0, 1), (1, 1)):
+        share = (x if dx else 1 - x) * (y if dy else 1 - y)
+        out += framed[:, row + dy, column + dx] * share.astype(out.dtype)[None]
+    return out
