@@ -1,6 +1,11 @@
 """Roots and quotients whose gradients stay finite, and sums that lose few digits."""
 
+from collections.abc import Callable
+from typing import Any
+
+import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
 from egojax.types import typed
@@ -40,3 +45,27 @@ def fold_sum(x: Float[Array, "N *rest"], width: int = 256) -> Float[Array, "*res
     rows = -(-x.shape[0] // width)
     pad = [(0, rows * width - x.shape[0])] + [(0, 0)] * (x.ndim - 1)
     return jnp.pad(x, pad).reshape(rows, width, *x.shape[1:]).sum(0).sum(0)
+
+
+def dot_rows(a: Array, b: Array) -> Array:
+    """a b^T of matrices (*batch, I, N) and (*batch, J, N), as precise as their type.
+
+    By `lax` and without a type for the result: `jnp` names one, which is lost where a
+    function that computes in float64 within is mapped over from outside.
+    """
+    batch = tuple(range(a.ndim - 2))
+    axes = ((a.ndim - 1,), (b.ndim - 1,)), (batch, batch)
+    return lax.dot_general(a, b, axes, precision=lax.Precision.HIGHEST)
+
+
+def in_float64(fn: Callable[..., Any], *args: Array) -> Any:
+    """What `fn` returns where float64 exists while it is traced, as float32.
+
+    The one way of the project to compute in float64 within a program of float32: `fn`
+    turns what it wants to be wide into `jnp.float64` by itself, and multiplies matrices
+    by `dot_rows`. It may be jitted, mapped over and split over devices from outside;
+    differentiated it may not be, so it belongs into a `jax.custom_vjp`. TPUs have no
+    float64.
+    """
+    with jax.enable_x64(True):
+        return jax.tree.map(lambda x: x.astype(jnp.float32), fn(*args))

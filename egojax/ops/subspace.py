@@ -22,6 +22,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from egojax.ops.numerics import dot_rows, in_float64
 from egojax.types import ArrayLike, typed
 
 Method = Literal["auto", "gram64", "qr32", "deflate32"]
@@ -191,13 +192,13 @@ def _solve(
 def _by_gram64(
     tracks: Array, masks: Array, weights: Array, *, rank: int, axis_name: str | None
 ) -> _Tail:
-    # Traced with float64 here alone: operations carry their own types from then on.
-    with jax.enable_x64(True):
-        gram = _gram(tracks, masks, weights, jnp.float64)
-        values, vectors = _eigen(_summed(gram, axis_name))
+    def solve(*given: Array) -> _Tail:
+        gram = _summed(_gram(*given, jnp.float64), axis_name)
+        values, vectors = _eigen(gram)
         tail = values[:, rank:], vectors[..., rank:]
-        found = _cut_off(*tail, values[:, :1], NOISE["gram64"])
-        return _Tail(*(x.astype(masks.dtype) for x in found))
+        return _cut_off(*tail, values[:, :1], NOISE["gram64"])
+
+    return in_float64(solve, tracks, masks, weights)
 
 
 def _by_qr32(
@@ -239,9 +240,9 @@ def _by_deflate32(
     kept = max(0, values.shape[-1] - rank)  # What remains is what was taken away.
     found = _cut_off(values[:, :kept], vectors[..., :kept], largest, NOISE["deflate32"])
     # Points are long in the first directions: what rounding leaves of them would count.
-    inside = _times(jnp.swapaxes(first, -1, -2), jnp.swapaxes(found.factor, -1, -2))
+    inside = dot_rows(jnp.swapaxes(first, -1, -2), jnp.swapaxes(found.factor, -1, -2))
     return found._replace(
-        factor=found.factor - _times(first, jnp.swapaxes(inside, -1, -2))
+        factor=found.factor - dot_rows(first, jnp.swapaxes(inside, -1, -2))
     )
 
 
@@ -266,12 +267,12 @@ def _gram(
             rows = (points * square[:, None]).reshape(
                 1, count * depth, points.shape[-1]
             )
-            return _times(rows, points).reshape(count, depth, depth)
+            return dot_rows(rows, points).reshape(count, depth, depth)
         left = jnp.broadcast_to(points, (count, *points.shape[1:]))
         across = jnp.swapaxes(without, -1, -2)
-        inside = _times(across, jnp.swapaxes(left, -1, -2))
-        left = left - _times(without, jnp.swapaxes(inside, -1, -2))
-        return _times(left * square[:, None], left)
+        inside = dot_rows(across, jnp.swapaxes(left, -1, -2))
+        left = left - dot_rows(without, jnp.swapaxes(inside, -1, -2))
+        return dot_rows(left * square[:, None], left)
 
     def add(total: Array, piece: tuple[Array, Array, Array]) -> tuple[Array, None]:
         return total + product(*piece), None
@@ -283,16 +284,6 @@ def _gram(
     pieces = tuple(_cut(x, CHUNK) for x in (tracks, masks, weights))
     total, _ = lax.scan(add, start, pieces)
     return total
-
-
-def _times(a: Array, b: Array) -> Array:
-    """a b^T of (K, I, N) and (K, J, N).
-
-    By `lax` and without a type for the result: `jnp` names one, which is lost where the
-    product is mapped over outside the scope of float64.
-    """
-    axes = ((2,), (2,)), ((0,), (0,))
-    return lax.dot_general(a, b, axes, precision=lax.Precision.HIGHEST)
 
 
 def _summed(gram: Array, axis_name: str | None) -> Array:
