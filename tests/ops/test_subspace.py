@@ -10,6 +10,7 @@ from jax.sharding import PartitionSpec as P
 
 from egojax.ops.image import sample_masks
 from egojax.ops.subspace import lowrank_tail, stack_tracks
+from egojax.ops.temporal_basis import reduce_tracks, tail_excess
 from egojax.train.mesh import make_mesh
 
 METHODS = ("gram64", "qr32", "deflate32")
@@ -354,6 +355,38 @@ def test_a_rank_beyond_all_values_leaves_nothing():
     assert lowrank_tail(columns, masks, 9).tolist() == [0.0, 0.0]
     with pytest.raises(ValueError, match="rank=-1; expected 0 or more"):
         lowrank_tail(columns, masks, -1)
+
+
+# -------------------------------------------------------------------- basis of time
+
+
+@pytest.mark.parametrize("keep", [6, 12, 24])
+@pytest.mark.parametrize("seed", range(2))
+def test_a_basis_of_time_loses_no_more_than_it_says(seed, keep):
+    columns, masks = filmed(seed, frames=60, num=300)
+    values = by_svd(columns, masks, 5)[0]
+    reduced = reduce_tracks(columns, keep)
+    assert reduced.tracks.shape == (2 * keep, 300)
+    found = by_svd(reduced.tracks, masks, 5)[0]
+    excess = np.asarray(tail_excess(reduced.lost, masks, 120 - 2 * keep))
+    assert (found <= values * (1 + 1e-5)).all()
+    assert (values <= (found + excess) * (1 + 1e-5)).all()
+    np.testing.assert_allclose(lowrank_tail(reduced.tracks, masks, 5), found, rtol=1e-5)
+
+
+def test_a_whole_basis_changes_no_tail():
+    columns, masks = filmed(0, frames=20, num=200, filtered=False)
+    reduced = reduce_tracks(columns, 99)
+    assert reduced.tracks.shape == columns.shape
+    assert float(reduced.lost.max()) < 1e-6 * np.abs(columns).max() * 40
+    values = by_svd(columns, masks, 5)[0]
+    np.testing.assert_allclose(
+        lowrank_tail(reduced.tracks, masks, 5), values, rtol=1e-4
+    )
+    still = np.repeat(np.arange(6.0), 5).reshape(6, 5).astype(np.float32)
+    np.testing.assert_allclose(
+        np.linalg.norm(reduce_tracks(still, 3).tracks), np.linalg.norm(still), rtol=1e-6
+    )
 
 
 # ------------------------------------------------------------------- transformations
