@@ -19,7 +19,10 @@ from typing import Any
 import jax
 import numpy as np
 
-SUITES = ("association", "geometry", "metrics", "fields", "world", "job", "start")
+SUITES = (
+    *("association", "geometry", "metrics", "fields", "motion"),
+    *("world", "job", "start"),
+)
 COLUMNS = ("ours_ms", "reference_ms", "simple_ms", "ratio_reference", "ratio_simple")
 
 

@@ -13,7 +13,6 @@ would take at the rate of a matrix product of NumPy's, and table reads at that o
 import collections
 import contextlib
 import dataclasses
-import functools
 import importlib.util
 import itertools
 import json
@@ -23,16 +22,17 @@ import resource
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import field_references
 import jax
 import jax.numpy as jnp
 import numpy as np
+import one_core
 from bench_rows import line
 from flax import nnx
+from one_core import cpu_ms, first_call, floor_note, largest_error, machine
 
 from egojax.methods import (
     field_batches,
@@ -67,24 +67,7 @@ NAMES = ("ray_origins", "ray_dirs", "camera_dirs", "near", "far", "slots", "look
 
 def rows() -> Iterator[dict[str, Any]]:
     """All lines of this suite, from a process on one core."""
-    one_core = "--xla_cpu_multi_thread_eigen=false"
-    threads = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    env = os.environ | dict.fromkeys(threads, "1")
-    env["XLA_FLAGS"] = f"{env.get('XLA_FLAGS', '')} {one_core}"
-    command = [sys.executable, __file__]
-    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as child:
-        assert child.stdout is not None
-        for line in child.stdout:
-            yield json.loads(line)
-    if child.returncode:
-        raise subprocess.CalledProcessError(child.returncode, command)
-
-
-def main() -> None:
-    """What `rows` runs."""
-    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    for row in one_core_rows():
-        print(json.dumps(row), flush=True)
+    return one_core.rows_of(__file__)
 
 
 def one_core_rows() -> Iterator[dict[str, Any]]:
@@ -103,54 +86,6 @@ def one_core_rows() -> Iterator[dict[str, Any]]:
     yield sampling_row()
     yield composite_row()
     yield colors_row()
-
-
-# --------------------------------------------------------------- times and machine
-
-
-def cpu_ms(calls: Sequence[Callable[[], Any]], turns: int) -> list[float]:
-    """Least processor time of each call in milliseconds, taken in turns."""
-    best = [np.inf] * len(calls)
-    for _ in range(turns):
-        for k, call in enumerate(calls):
-            begin = time.process_time()
-            call()
-            best[k] = min(best[k], 1e3 * (time.process_time() - begin))
-    return best
-
-
-def first_call(call: Callable[[], Any]) -> tuple[Any, float]:
-    """What a call gives, and its processor seconds: most of them compile."""
-    begin = time.process_time()
-    out = jax.block_until_ready(call())
-    return out, time.process_time() - begin
-
-
-class Machine(NamedTuple):
-    """What one core does at best."""
-
-    flops: float  # A second, of matrix products.
-    bytes: float  # A second, read and written by a copy.
-
-    def floor_ms(self, flops: float, bytes_moved: float = 0.0) -> float:
-        return 1e3 * (flops / self.flops + bytes_moved / self.bytes)
-
-
-@functools.cache
-def machine() -> Machine:
-    a, b = np.ones((8192, 256), np.float32), np.ones((256, 256), np.float32)
-    big = np.ones(1 << 25, np.uint8)
-    product, copy = cpu_ms([lambda: a @ b, big.copy], 9)
-    return Machine(2 * a.size * 256 / product * 1e3, 2 * big.nbytes / copy * 1e3)
-
-
-def floor_note(ours_ms: float, floor_ms: float) -> str:
-    return f"{ours_ms / floor_ms:.1f}x the floor of {floor_ms:.3g} ms"
-
-
-def largest_error(found: Any, expected: np.ndarray) -> float:
-    """Of all elements, relative to the largest one."""
-    return float(np.abs(np.asarray(found) - expected).max() / np.abs(expected).max())
 
 
 # ----------------------------------------------------------------- the published step
@@ -650,4 +585,4 @@ def colors_row(
 
 
 if __name__ == "__main__":
-    main()
+    one_core.print_rows(one_core_rows())

@@ -45,7 +45,8 @@ class _Tail(NamedTuple):
 def stack_tracks(tracks: Float[ArrayLike, "T N 2"]) -> Float[Array, "D N"]:
     """Trajectories as a matrix: a column a point, the rows all x, then all y."""
     tracks = jnp.asarray(tracks)
-    return jnp.moveaxis(tracks, -1, 0).reshape(-1, tracks.shape[1])
+    frames, count, _ = tracks.shape
+    return jnp.moveaxis(tracks, -1, 0).reshape(2 * frames, count)
 
 
 @functools.partial(jax.jit, static_argnames=("rank", "method", "axis_name"))

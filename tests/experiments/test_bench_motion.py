@@ -1,0 +1,40 @@
+"""The bench of motion losses on tiny sizes: all references agree with ours."""
+
+import importlib.util
+import pathlib
+
+import pytest
+
+EXPERIMENTS = pathlib.Path(__file__).resolve().parents[2] / "experiments"
+
+
+@pytest.fixture(scope="module")
+def bench():
+    spec = importlib.util.spec_from_file_location(
+        "bench_motion", EXPERIMENTS / "bench_motion.py"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(EXPERIMENTS))
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    return module
+
+
+def test_references_of_the_tail_agree_with_ours(bench):
+    columns, masks = bench.trajectories(300)
+    value, slope = bench.by_numpy(columns.astype(float), masks.astype(float))
+    found, by_masks = bench.by_jax(masks, columns)
+    assert found == pytest.approx(value, rel=1e-4)
+    assert bench.one_core.largest_error(by_masks, slope) < 1e-3
+    rows = list(bench.tail_rows(300, turns=1))
+    assert [row["name"].split(", ")[-1] for row in rows] == [
+        *("gram64", "qr32", "deflate32")
+    ]
+    for row, bar in zip(rows, (1e-6, 1e-4, 1e-1), strict=True):
+        assert row["error"] < bar and row["ours_ms"] > 0
+
+
+def test_the_reference_of_the_flow_fit_agrees_with_ours(bench):
+    row = bench.flow_row((24, 40), turns=1)
+    assert row["error"] < 2e-5 and row["ratio_reference"] > 0
+    assert "24 x 40" in row["name"]
