@@ -57,7 +57,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         size_hw=(256, 456),
         faults="none",  # none | all | poses | exposure | lighting
         camera_path=placeholder(str),  # Drive the head by these poses (meta.json).
-        scene="kitchen",  # kitchen | handling (one thing carried about)
+        # kitchen | handling (one thing carried about) | gliding (things that fly)
+        scene="kitchen",
     )
     config.views = dict(
         # Of 2n frames in order the first is for tests, the n-th for validation, the

@@ -58,7 +58,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         size_hw=(256, 456),
         faults="all",  # none | ids_only | all
         camera_path=placeholder(str),  # Drive the head by these poses (meta.json).
-        scene="kitchen",  # kitchen | bench (the standard benchmark) | handling
+        # kitchen | bench (the standard benchmark) | handling | gliding
+        scene="kitchen",
     )
     config.official = dict(  # Names inside the official ROOT layout.
         segments="deva_OWLv2_s5",

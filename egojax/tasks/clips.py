@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from egojax.data import aria, egoseg3d, epic, folder, hot3d, neuraldiff, world
-from egojax.data.world import benchmark, handling, imperfect
+from egojax.data.world import benchmark, gliding, handling, imperfect
 from egojax.errors import UsageError
 from egojax.types import Clip
 
@@ -138,6 +138,7 @@ def _make_world(config: Any, seed: int) -> Clip:
 SCENES: dict[str, tuple[int, Callable[..., Clip]]] = {
     "bench": (benchmark.NUM_FRAMES, benchmark.bench_clip),
     "handling": (handling.LENGTH, handling.handling_clip),
+    "gliding": (gliding.LENGTH, gliding.gliding_clip),
 }
 
 
