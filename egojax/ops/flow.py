@@ -120,7 +120,11 @@ def _forward(masks: Array, flow: Array) -> tuple:
     frame = _frame(masks / size)
     theta, own, inverse = _by_device(_normal, masks / size, flow, frame)
     planes = _polynomials(own, frame)  # (K, 2, H, W)
-    recon = jnp.moveaxis((masks[:, None] * planes).sum(0), 0, -1)
+    parts = jnp.zeros(planes.shape[1:], planes.dtype)
+    # One by one: XLA for CPUs (jax 0.10) sums them wrongly where they are kept as well.
+    for mask, plane in zip(masks, planes, strict=True):
+        parts += mask[None] * plane
+    recon = jnp.moveaxis(parts, 0, -1)
     return recon, theta, frame, size, inverse, planes
 
 

@@ -68,8 +68,9 @@ def lowrank_tail(
       rank: How many values are free.
       weights: >= 0, of each point; None = 1.
       method: "gram64" forms Gram matrices in float64; "qr32" reduces chunks of points
-        by QR in float32, for devices without float64; "deflate32" is the cheapest in
-        float32, good for a percent; "auto" is gram64, on a TPU qr32.
+        by QR in float32, for devices without float64; "deflate32" is of products and
+        eigenvectors alone in float32, good for a percent; "auto" is gram64, on a TPU
+        qr32.
       axis_name: In `jax.shard_map`, the axis that N is split over. Each device gets the
         tails of all points, and the gradients of its own.
 

@@ -105,6 +105,35 @@ def test_the_fit_is_that_of_least_squares(seed):
     assert error.max() < 2e-5 * np.abs(slope).max()
 
 
+@pytest.mark.parametrize("size_hw", [(120, 200), (97, 333)])
+def test_large_frames_have_the_fit_and_gradients_of_the_definition(size_hw):
+    """Compiled as a whole, XLA once summed the masks of large frames wrongly."""
+    masks, flow = scene(0, *size_hw, count=4)
+    slope = by_formula(masks, flow)
+
+    def all_of(masks, flow):
+        slopes = jax.grad(flow_loss, (0, 1))(masks, flow)
+        return quadratic_flow(masks, flow).recon, *slopes
+
+    recon, by_masks, by_flow = jax.jit(all_of)(masks, flow)
+    exact, _ = by_least_squares(masks, flow)
+    np.testing.assert_allclose(recon, exact, atol=1e-4)
+    assert np.abs(by_masks - slope).max() < 2e-5 * np.abs(slope).max()
+    # The loss is a square of the flow: Euler's identity, and a difference.
+    way = np.random.default_rng(1).normal(size=flow.shape)
+
+    def value(step):
+        moved = flow.astype(np.float64) + step * way
+        return np.mean((moved - by_least_squares(masks, moved)[0]) ** 2)
+
+    assert (np.asarray(by_flow) * flow).sum() == pytest.approx(2 * value(0), rel=1e-4)
+    expected = (value(1e-3) - value(-1e-3)) / 2e-3
+    assert (np.asarray(by_flow) * way).sum() == pytest.approx(expected, rel=1e-3)
+    batched = jax.jit(jax.vmap(all_of))(masks[None], flow[None])
+    assert np.abs(batched[1][0] - slope).max() < 2e-5 * np.abs(slope).max()
+    np.testing.assert_allclose(batched[2][0], by_flow, atol=1e-8)
+
+
 def test_a_small_mask_loses_no_digits():
     """A disc of 12 pixels in an image of 480 x 854, where raw normal equations fail."""
     i, j = np.ogrid[:480, :854]
