@@ -211,19 +211,21 @@ def _by_qr32(
 
     def add(upper: Array, piece: tuple[Array, Array, Array]) -> tuple[Array, None]:
         points, mask, share = piece
-        rows = jnp.swapaxes(
-            points[None] * (mask * share[None])[:, None], -1, -2
-        )  # (K, n, D)
-        both = jnp.concatenate([upper, rows], axis=1)
+        scaled = points[None] * (mask * share[None])[:, None]
+        both = jnp.concatenate([upper, jnp.swapaxes(scaled, -1, -2)], axis=1)
         return jnp.linalg.qr(both, mode="r"), None
 
-    start = jnp.zeros((len(masks), depth, depth), tracks.dtype)
-    start = start + 0 * (tracks.sum() + masks.sum())  # Varies as the points do.
     pieces = _cut(tracks, CHUNK), _cut(masks, CHUNK), _cut(scale, CHUNK)
-    upper, _ = lax.scan(add, start, pieces)
+    upper = jnp.zeros((len(masks), depth, depth), tracks.dtype)
+    if len(pieces[0]):
+        upper, _ = add(upper, jax.tree.map(lambda x: x[0], pieces))
+        upper, _ = lax.scan(add, upper, jax.tree.map(lambda x: x[1:], pieces))
     if axis_name is not None:
-        parts = lax.all_gather(upper, axis_name, axis=1, tiled=True)
-        upper = jnp.linalg.qr(parts, mode="r")
+        # A sum, not a gather: so it is known to be the same on all devices.
+        slots = jnp.zeros((lax.axis_size(axis_name), *upper.shape), upper.dtype)
+        parts = lax.psum(slots.at[lax.axis_index(axis_name)].set(upper), axis_name)
+        rows = jnp.moveaxis(parts, 0, 1).reshape(len(masks), -1, depth)
+        upper = jnp.linalg.qr(rows, mode="r")
     _, values, rows = jnp.linalg.svd(upper)
     vectors = jnp.swapaxes(rows, -1, -2)
     tail = values[:, rank:], vectors[..., rank:]
@@ -265,9 +267,8 @@ def _gram(
         points = points.astype(dtype)[None]
         square = weight.astype(dtype)[None] * mask.astype(dtype) ** 2
         if without is None:  # One product of all masks' rows.
-            rows = (points * square[:, None]).reshape(
-                1, count * depth, points.shape[-1]
-            )
+            rows = points * square[:, None]
+            rows = rows.reshape(1, count * depth, rows.shape[-1])
             return dot_rows(rows, points).reshape(count, depth, depth)
         left = jnp.broadcast_to(points, (count, *points.shape[1:]))
         across = jnp.swapaxes(without, -1, -2)
@@ -280,11 +281,9 @@ def _gram(
 
     if tracks.shape[1] <= CHUNK:
         return product(tracks, masks, weights)
-    start = jnp.zeros((count, depth, depth), dtype)
-    start = start + (0 * (tracks.sum() + masks.sum())).astype(dtype)
     pieces = _cut(tracks, CHUNK), _cut(masks, CHUNK), _cut(weights, CHUNK)
-    total, _ = lax.scan(add, start, pieces)
-    return total
+    first = product(*(x[0] for x in pieces))
+    return lax.scan(add, first, jax.tree.map(lambda x: x[1:], pieces))[0]
 
 
 def _summed(gram: Array, axis_name: str | None) -> Array:

@@ -424,7 +424,6 @@ def test_points_may_be_split_over_devices(method):
         mesh=make_mesh(4),
         in_specs=(P(None, "data"), P(None, "data"), P("data")),
         out_specs=(P(), P(None, "data")),
-        check_vma=False,
     )
     def split(columns, masks, weights):
         def total(masks):
