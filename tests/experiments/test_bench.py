@@ -1,28 +1,17 @@
 """The bench runs as one command; what its suites measure is their own matter."""
 
-import importlib.util
 import json
-import pathlib
 import sys
 
 import pytest
 
-EXPERIMENTS = pathlib.Path(__file__).resolve().parents[2] / "experiments"
-
-
-def load(name):
-    spec = importlib.util.spec_from_file_location(name, EXPERIMENTS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
+from tests.experiment_modules import load
 
 bench = load("bench")
 
 
 @pytest.mark.parametrize("suite", bench.SUITES)
-def test_every_suite_of_the_bench_has_rows(suite, monkeypatch):
-    monkeypatch.syspath_prepend(str(EXPERIMENTS))
+def test_every_suite_of_the_bench_has_rows(suite):
     assert callable(load(f"bench_{suite}").rows)
 
 

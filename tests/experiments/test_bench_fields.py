@@ -1,7 +1,5 @@
 """The bench of radiance fields on tiny sizes: all references agree with ours."""
 
-import importlib.util
-import pathlib
 import re
 
 import pytest
@@ -9,8 +7,8 @@ import pytest
 from egojax.models.nerf import NerfConfig
 from egojax.ops.hash_grid import HashGrid
 from egojax.ops.plane_grid import PlaneGrid
+from tests.experiment_modules import load
 
-EXPERIMENTS = pathlib.Path(__file__).resolve().parents[2] / "experiments"
 GRIDS = [
     HashGrid(3, 4, 64, 10),
     HashGrid(2, 4, 8, 12),
@@ -20,14 +18,7 @@ GRIDS = [
 
 @pytest.fixture(scope="module")
 def bench():
-    spec = importlib.util.spec_from_file_location(
-        "bench_fields", EXPERIMENTS / "bench_fields.py"
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(EXPERIMENTS))
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    return module
+    return load("bench_fields")
 
 
 def test_planes_work_by_products_alone(bench):

@@ -1,22 +1,15 @@
 """The references of the benchmark are a second implementation: ours must agree."""
 
-import importlib.util
-import pathlib
-
 import numpy as np
 import pytest
 
 from egojax import metrics
-
-PATH = pathlib.Path(__file__).resolve().parents[2] / "experiments" / "bench_metrics.py"
+from tests.experiment_modules import load
 
 
 @pytest.fixture(scope="module")
 def bench():
-    spec = importlib.util.spec_from_file_location("bench_metrics", PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load("bench_metrics")
 
 
 def crowded_boxes(seed, frames=60, ids=7):

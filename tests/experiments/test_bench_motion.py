@@ -1,23 +1,13 @@
 """The bench of motion losses on tiny sizes: all references agree with ours."""
 
-import importlib.util
-import pathlib
-
 import pytest
 
-EXPERIMENTS = pathlib.Path(__file__).resolve().parents[2] / "experiments"
+from tests.experiment_modules import load
 
 
 @pytest.fixture(scope="module")
 def bench():
-    spec = importlib.util.spec_from_file_location(
-        "bench_motion", EXPERIMENTS / "bench_motion.py"
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(EXPERIMENTS))
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    return module
+    return load("bench_motion")
 
 
 def test_references_of_the_tail_agree_with_ours(bench):
