@@ -158,6 +158,20 @@ class Tracks:
     visibility: Any  # bool (T, N), True = visible.
 
 
+@dataclasses.dataclass(frozen=True)
+class WindowTracks:
+    """Points of one frame, the query, followed through the frames around it (host).
+
+    Where a point is not visible its place is the tracker's guess.
+    """
+
+    tracks_xy: np.ndarray  # float32 (T, N, 2), pixels; finite.
+    visibility: np.ndarray  # bool (T, N), True = visible.
+    frames: np.ndarray  # int32 (T,), rising: positions of the frames in the clip.
+    query: int  # Which of `frames` the points were taken from.
+    size_hw: tuple[int, int]  # Of the images that the pixels are of.
+
+
 # --------------------------------------------------------------------- host: clips
 
 
