@@ -62,6 +62,9 @@ PERCENT = frozenset(
         "jaccard",
         "pts_within",
         "PCL",
+        "motion_IoU",
+        "ARI",
+        "FG-ARI",
         "identity_survival",
     ]
 )
