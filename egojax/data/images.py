@@ -80,6 +80,29 @@ def read_labels(
     return _sized(path, labels.astype(np.int32), size_hw)
 
 
+def read_foreground(
+    path: pathlib.Path, size_hw: tuple[int, int] | None = None
+) -> np.ndarray:
+    """Reads an annotation as 1 where it has any object and 0 elsewhere, int32.
+
+    Of gray values up to 255 the upper half counts, since JPEG and resizing leave a seam
+    around masks of 0 and 255; of other values all but 0. Of a palette all objects
+    count, 255 beside others being void. Of several channels the first one counts.
+
+    Raises:
+      FrameError: unreadable, or not of the size `size_hw`.
+    """
+    with _open(path) as image:
+        palette = image.mode == "P"
+        values = _decode(path, lambda: np.array(image))
+    values = values[..., 0] if values.ndim == 3 else values
+    if palette and values.size and np.any((values > 0) & (values < 255)):
+        found = (values > 0) & (values < 255)
+    else:
+        found = values > (128 if values.max(initial=0) == 255 else 0)
+    return _sized(path, found.astype(np.int32), size_hw)
+
+
 def read_depth(
     path: pathlib.Path, size_hw: tuple[int, int] | None = None, unit: float = 1e-3
 ) -> np.ndarray:

@@ -211,3 +211,43 @@ def test_a_folder_of_frames_says_what_is_wrong_with_it(tmp_path):
         images.list_frames(tmp_path, images.IMAGES)
     with pytest.raises(UsageError, match="none of 2 frames can be read"):
         images.first_size([tmp_path / "a.png", tmp_path / "b.png"], images.read_image)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "mode", "expected"),
+    [
+        ([[0, 128, 129, 255]], "L", [[0, 0, 1, 1]]),
+        ([[0, 1, 2, 254]], "L", [[0, 1, 1, 1]]),
+        ([[0, 0, 0, 0]], "L", [[0, 0, 0, 0]]),
+        ([[0, 1, 7, 255]], "P", [[0, 1, 1, 0]]),
+        ([[0, 0, 255, 255]], "P", [[0, 0, 1, 1]]),
+        ([[0, 255, 255, 0]], "1", [[0, 1, 1, 0]]),
+    ],
+)
+def test_annotations_of_any_form_give_one_foreground(tmp_path, pixels, mode, expected):
+    image = Image.fromarray(np.uint8(pixels))
+    if mode == "P":
+        image.putpalette(list(range(256)) * 3)
+    elif mode == "1":
+        image = image.convert("1")
+    image.save(tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as written:
+        assert written.mode == mode
+    found = images.read_foreground(tmp_path / "a.png", (1, 4))
+    assert found.dtype == np.int32
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_of_colored_annotations_the_first_channel_counts(tmp_path):
+    pixels = np.zeros((2, 2, 3), np.uint8)
+    pixels[0, 0, 0], pixels[1, 1, 1] = 255, 255
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    found = images.read_foreground(tmp_path / "a.png")
+    np.testing.assert_array_equal(found, [[1, 0], [0, 0]])
+
+
+@pytest.mark.parametrize("what", BAD_IMAGES)
+def test_a_bad_annotation_is_a_frame_error(tmp_path, what):
+    (tmp_path / "a.png").write_bytes(BAD_IMAGES[what])
+    with pytest.raises(FrameError, match=r"a\.png: "):
+        images.read_foreground(tmp_path / "a.png", (64, 96))
