@@ -71,9 +71,18 @@ def write_flow(path: pathlib.Path | str, flow: np.ndarray) -> None:
     Raises:
       ValueError: not (H, W, 2), or NaN in it.
     """
-    flow = _checked(path, flow)
-    steps = np.clip(np.rint(flow * STEPS), -LIMIT * STEPS, LIMIT * STEPS)
-    arrays.write_npz(path, {"flow": steps.astype(np.int16)})
+    arrays.write_npz(path, {"flow": to_steps(_checked(path, flow))})
+
+
+def to_steps(flow: np.ndarray) -> np.ndarray:
+    """Flow in steps of 1/32 pixel, int16; cut off as in `write_flow`."""
+    limit = LIMIT * STEPS
+    return np.clip(np.rint(flow * STEPS), -limit, limit).astype(np.int16)
+
+
+def from_steps(steps: np.ndarray) -> np.ndarray:
+    """Flow in pixels, float32, of steps of 1/32 pixel."""
+    return steps.astype(np.float32) / np.float32(STEPS)
 
 
 def write_flo(path: pathlib.Path | str, flow: np.ndarray) -> None:
@@ -136,7 +145,7 @@ def _read_npz(path: pathlib.Path) -> np.ndarray:
         raise FrameError(f"{path}: expected an array `flow` (H, W, 2)")
     if flow.dtype != np.int16:
         raise FrameError(f"{path}: flow is {flow.dtype}; expected int16, 1/32 pixel")
-    return flow.astype(np.float32) / np.float32(STEPS)
+    return from_steps(flow)
 
 
 # ------------------------------------------------------------------------- folders

@@ -48,22 +48,7 @@ def write_tracks(path: pathlib.Path | str, tracks: WindowTracks) -> None:
     Raises:
       ValueError: a record whose fields do not agree, or NaN in it.
     """
-    problem = _problem(tracks)
-    if problem:
-        raise ValueError(f"{path}: {problem}")
-    steps = steps_per_pixel(tracks.size_hw)
-    limit = LIMIT * STEPS
-    rounded = np.rint(np.asarray(tracks.tracks_xy, np.float64) * steps)
-    columns = {
-        "tracks": np.clip(rounded, -limit, limit).astype(np.int16),
-        "steps": np.int64(steps),
-        "visibility": np.packbits(np.asarray(tracks.visibility, bool)),
-        "frames": np.asarray(tracks.frames, np.int32),
-        "query": np.int64(tracks.query),
-        "size": np.asarray(tracks.size_hw, np.int64),
-        "version": np.int64(VERSION),
-    }
-    arrays.write_npz(path, columns)
+    arrays.write_npz(path, to_columns(tracks))
 
 
 def read_tracks(path: pathlib.Path | str) -> WindowTracks:
@@ -73,18 +58,49 @@ def read_tracks(path: pathlib.Path | str) -> WindowTracks:
       FrameError: missing, truncated, or not such a file.
     """
     path = pathlib.Path(path)
-    found = images.read_arrays(path)
-    _check_form(path, found)
+    return from_columns(path, images.read_arrays(path))
+
+
+def to_columns(tracks: WindowTracks) -> dict[str, np.ndarray]:
+    """The fields of a file by name.
+
+    Raises:
+      ValueError: as `write_tracks`.
+    """
+    problem = _problem(tracks)
+    if problem:
+        raise ValueError(problem)
+    steps = steps_per_pixel(tracks.size_hw)
+    limit = LIMIT * STEPS
+    rounded = np.rint(np.asarray(tracks.tracks_xy, np.float64) * steps)
+    return {
+        "tracks": np.clip(rounded, -limit, limit).astype(np.int16),
+        "steps": np.asarray(steps),
+        "visibility": np.packbits(np.asarray(tracks.visibility, bool)),
+        "frames": np.asarray(tracks.frames, np.int32),
+        "query": np.asarray(tracks.query),
+        "size": np.asarray(tracks.size_hw),
+        "version": np.asarray(VERSION),
+    }
+
+
+def from_columns(where: pathlib.Path, found: Mapping[str, np.ndarray]) -> WindowTracks:
+    """The tracks that the fields of a file say.
+
+    Raises:
+      FrameError: fields are missing, or do not agree.
+    """
+    _check_form(where, found)
     moves, seen = found["tracks"], found["visibility"]
     count = math.prod(moves.shape[:2])
     steps, size = int(found["steps"]), found["size"].tolist()
     if len(seen) != -(-count // 8) or moves.shape[2] != 2 or len(size) != 2:
         raise FrameError(
-            f"{path}: tracks {moves.shape}, {len(seen)} bytes of visibility, a size "
+            f"{where}: tracks {moves.shape}, {len(seen)} bytes of visibility, a size "
             f"of {len(size)} numbers: these do not agree"
         )
     if not 1 <= steps <= 1 << 15:
-        raise FrameError(f"{path}: {steps} steps in a pixel; expected 1 to 32768")
+        raise FrameError(f"{where}: {steps} steps in a pixel; expected 1 to 32768")
     tracks = WindowTracks(
         moves.astype(np.float32) / np.float32(steps),
         np.unpackbits(seen, count=count).view(bool).reshape(moves.shape[:2]),
@@ -94,7 +110,7 @@ def read_tracks(path: pathlib.Path | str) -> WindowTracks:
     )
     problem = _problem(tracks)
     if problem:
-        raise FrameError(f"{path}: {problem}")
+        raise FrameError(f"{where}: {problem}")
     return tracks
 
 
