@@ -115,3 +115,24 @@ def test_empty_masks_give_the_fixed_values(truth, pred, expected):
     square[5:12, 6:18] = True
     scores = metrics.region_and_contour(square & (truth > 0), square & (pred > 0))
     assert scores == (expected, expected)
+
+
+def test_the_numbers_of_the_specification_of_motion_segmentation():
+    """Spec 10.6 of LRTL."""
+    truth, pred, nothing = np.zeros((3, 20, 30), bool)
+    truth[5:15, 8:20] = True
+    pred[6:16, 10:22] = True
+    assert metrics.region_and_contour(truth, pred) == pytest.approx(
+        (0.6, 0.568181818), abs=1e-9
+    )
+    assert metrics.contour_accuracy(truth, pred, bound_th=3) == 1.0
+    void = np.zeros((20, 30), bool)
+    void[:, 21:] = True
+    assert metrics.region_and_contour(truth, pred, void) == pytest.approx(
+        (0.642857143, 0.766197183), abs=1e-9
+    )
+    assert metrics.contour_accuracy(nothing, nothing) == 1.0
+    assert metrics.contour_accuracy(truth, nothing) == 0.0
+    series = np.array([0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.55])
+    found = metrics.series_statistics(series)
+    assert list(found.values()) == pytest.approx([0.505, 0.5, 0.516666667], abs=1e-9)
