@@ -125,13 +125,17 @@ def _by_frame(folder: pathlib.Path, clip: Clip) -> Mapping[str, pathlib.Path]:
     paths = colored or [p for p in paths if p.suffix.lower() == ".pgm"]
     # The number of a sequence, as in "cars1_gt", is none of a frame.
     numbers = [images.last_number(p.stem.removeprefix(clip.name)) for p in paths]
-    by_number = dict(zip(numbers, paths, strict=True))
-    if not paths or None in by_number or len(by_number) < len(paths):
+    rows = zip(numbers, paths, strict=True)
+    by_number = {n: path for n, path in rows if n is not None}
+    if not paths or len(by_number) < len(paths):
         raise UsageError(
             f"{folder}: {len(paths)} annotations (.ppm or .pgm) with "
             f"{len(by_number)} different numbers; expected one a frame"
         )
-    names = {images.last_number(name): name for name in clip.frame_ids}
+    own = [images.last_number(name) for name in clip.frame_ids]
+    names = {
+        n: name for n, name in zip(own, clip.frame_ids, strict=True) if n is not None
+    }
     if not set(by_number) <= set(names):
         names = dict(enumerate(clip.frame_ids, 1))
     return {names.get(n, path.stem): path for n, path in by_number.items()}

@@ -157,10 +157,9 @@ def find_flows(root: pathlib.Path | str, sequence: str) -> dict[int, pathlib.Pat
     for folder in sorted(pathlib.Path(root).glob("Flows_gap*")):
         gap = re.fullmatch(r"Flows_gap(-?[1-9]\d{0,3})", folder.name)
         places = (folder / sequence, *(folder / size / sequence for size in SIZES))
-        for place in places if gap else ():
-            if place.is_dir():
-                found[int(gap[1])] = place
-                break
+        place = next((place for place in places if place.is_dir()), None)
+        if gap and place:
+            found[int(gap[1])] = place
     return dict(sorted(found.items(), key=lambda item: (abs(item[0]), -item[0])))
 
 

@@ -55,7 +55,8 @@ def read_clip(root: pathlib.Path | str, sequence: str) -> Clip:
     ]
     notes = dict.fromkeys(note for part in parts for note in part.notes)
     layers = [part.truth.labels for part in parts if part.truth is not None]
-    return annotated.with_truth(clip, _merged(layers), tuple(notes))
+    known = [layer for layer in layers if layer is not None]
+    return annotated.with_truth(clip, _merged(known), tuple(notes))
 
 
 def _merged(layers: list[Source[np.ndarray | None]]) -> Source[np.ndarray | None]:
