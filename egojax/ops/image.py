@@ -6,6 +6,8 @@ outer corners to outer corners ("half pixel centres", align_corners=False).
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax import lax
 from jaxtyping import Array, Float, Num, Shaped
 
 from egojax.types import ArrayLike, typed
@@ -54,6 +56,47 @@ def _neighbours(at: Array, size: int) -> tuple[Array, Array]:
     at = jnp.clip(at, 0.0, size - 1.0)
     low = jnp.clip(jnp.floor(at).astype(jnp.int32), 0, max(size - 2, 0))
     return low, at - low
+
+
+@jax.jit(static_argnames=("size_hw", "scale_hw"))
+@typed
+def resize_bicubic(
+    images: Float[Array, "*batch H W C"],
+    size_hw: tuple[int, int],
+    scale_hw: tuple[float, float] | None = None,
+) -> Float[Array, "*batch h w C"]:
+    """Through cubic pieces of the four nearest centres (a = -0.75); borders repeat.
+
+    No antialiasing, as in torch and OpenCV; `jax.image.resize` has a = -0.5.
+
+    Args:
+      images: Any numbers; results may be beyond their range.
+      size_hw: Rows and columns of the result.
+      scale_hw: Input pixels under one of the result are 1 / scale; None = what fits
+        the sizes. Torch takes the scale that it is given, fitting or not.
+    """
+    for axis, new in ((-3, size_hw[0]), (-2, size_hw[1])):
+        old = images.shape[axis]
+        scale = new / old if scale_hw is None else scale_hw[axis + 3]
+        rows = jnp.asarray(_cubic_rows(old, new, scale), images.dtype)
+        moved = jnp.moveaxis(images, axis, -1)
+        moved = jnp.matmul(moved, rows.T, precision=lax.Precision.HIGHEST)
+        images = jnp.moveaxis(moved, -1, axis)
+    return images
+
+
+def _cubic_rows(old: int, new: int, scale: float) -> np.ndarray:
+    """(new, old): what each input pixel is to each one of the result."""
+    at = (np.arange(new) + 0.5) / scale - 0.5
+    low = np.floor(at).astype(int)
+    out = np.zeros((new, old))
+    for tap in range(-1, 3):
+        x = np.abs(at - low - tap)
+        near = (1.25 * x - 2.25) * x * x + 1
+        far = -0.75 * (((x - 5) * x + 8) * x - 4)
+        pixel = np.clip(low + tap, 0, old - 1)
+        np.add.at(out, (np.arange(new), pixel), np.where(x <= 1, near, far))
+    return out
 
 
 @jax.jit(static_argnames="multiple")

@@ -32,6 +32,32 @@ def test_nearest_resize_takes_the_pixel_under_each_centre(old, new):
             assert int(found[i, j, 0]) == pixels[y, x, 0]
 
 
+@pytest.mark.parametrize(("old", "new"), SIZES)
+def test_bicubic_resize_equals_opencv(old, new):
+    pixels = np.random.default_rng(0).random((*old, 3)).astype(np.float32)
+    found = image.resize_bicubic(jnp.asarray(pixels), new)
+    expected = cv2.resize(pixels, new[::-1], interpolation=cv2.INTER_CUBIC)
+    np.testing.assert_allclose(found, expected, atol=2e-6)
+    both = image.resize_bicubic(jnp.stack([pixels, -pixels]), new)
+    np.testing.assert_allclose(both, np.stack([found, -found]), atol=1e-6)
+
+
+def test_bicubic_resize_by_a_scale_has_the_official_numbers():
+    """LRTL's positions of 28 x 28 patches at 47.1 x 87.1 (spec 10.9)."""
+    i, j = np.meshgrid(np.arange(28), np.arange(28), indexing="ij")
+    table = np.stack([i + 0.1 * j, np.sin(0.3 * i) * np.cos(0.2 * j)], -1)
+    scale = 47.1 / 28, 87.1 / 28
+    given = jnp.asarray(table, jnp.float32)
+    found = np.asarray(image.resize_bicubic(given, (47, 87), scale))
+    column = [-0.1077629, 0.2977079, 0.9683330, 13.466569, 26.627546, 27.067774]
+    np.testing.assert_allclose(found[[0, 1, 2, 23, 45, 46], 0, 0], column, rtol=1e-6)
+    row = [-0.1077629, -0.0979420, -0.0731788, 1.2521392, 2.6022690, 2.6144035]
+    np.testing.assert_allclose(found[0, [0, 1, 2, 43, 85, 86], 0], row, rtol=1e-6)
+    waves = found[[0, 10, 23, 46], [0, 20, 43, 86], 1]
+    expected = [-0.0286266, 0.337229, 0.7137672, 0.6319289]
+    np.testing.assert_allclose(waves, expected, atol=1e-6)
+
+
 def test_a_ramp_keeps_its_coordinates():
     """Half-pixel centres: the value of a ramp is the coordinate, at any size."""
     ramp = jnp.arange(8.0)[None, :, None] + 0.5
