@@ -1,15 +1,25 @@
 """Published weights of LRTL and DINO in our networks, by tables of names."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import numpy as np
 from flax import nnx
 
+from egojax.errors import UsageError
 from egojax.models.dino import Dino, DinoConfig
+from egojax.models.mask_head import MaskHead
+from egojax.models.mask_layers import MaskHeadConfig
 from egojax.models.weights import Row, from_published, layer_rows
 
 State = Mapping[str, np.ndarray]
+HEAD = "sem_seg_head."
+# In checkpoints of the head, and of no use: two layers for fewer masks, a buffer.
+UNUSED = (
+    r"sem_seg_head\.predictor\.mask_querie_comb\.[01]\.(weight|bias)",
+    r"criterion\.empty_weight",
+)
 BLOCK = ("norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2")
 
 
@@ -51,8 +61,115 @@ def dino_table(config: DinoConfig) -> list[Row]:
     return rows + _rows("norm", "")
 
 
+def head_from_official(
+    state: State, config: MaskHeadConfig | None = None, where: str = "weights"
+) -> MaskHead:
+    """The network of a checkpoint of LRTL, or of its running mean.
+
+    Args:
+      state: See `head_state`.
+      config: None = the published sizes, with as many masks as there are queries.
+      where: What errors begin with.
+
+    Raises:
+      UsageError: a line for each name or shape that does not fit.
+    """
+    if config is None:
+        queries = state.get(f"{HEAD}predictor.query_embed.weight", np.zeros((4, 256)))
+        config = MaskHeadConfig(num_masks=len(queries))
+
+    def init(key: jax.Array) -> MaskHead:
+        return MaskHead(config, rngs=nnx.Rngs(key))
+
+    return from_published(init, head_table(config), state, where, unused=UNUSED)
+
+
+def head_state(
+    checkpoint: Any, *, mean: bool = False, where: str = "weights"
+) -> dict[str, np.ndarray]:
+    """The head's weights in a checkpoint of detectron2, without those of a backbone.
+
+    Args:
+      checkpoint: As `data.pickles.read_pt` returns it.
+      mean: The running mean of weights, which the published numbers are of, where the
+        checkpoint has one.
+      where: What errors begin with.
+
+    Raises:
+      UsageError: there are none.
+    """
+    held = checkpoint if isinstance(checkpoint, Mapping) else {}
+    state = held.get("model", held)
+    averaged = held.get("ema_model")
+    if mean and isinstance(averaged, Mapping):
+        prefix = "ema_model."
+        names = [name for name in averaged if name.startswith(prefix)]
+        state = {name.removeprefix(prefix): averaged[name] for name in names}
+    state = state if isinstance(state, Mapping) else {}
+    found = {
+        name: value
+        for name, value in state.items()
+        if isinstance(value, np.ndarray) and not name.startswith("backbone.")
+    }
+    if not any(name.startswith(HEAD) for name in found):
+        known = ", ".join(sorted(map(str, held))[:3]) or "nothing"
+        raise UsageError(f"{where}: no weights {HEAD}*; there is {known}")
+    return found
+
+
+def head_table(config: MaskHeadConfig) -> list[Row]:
+    """All weights of the published head that are in use."""
+    return [*_pixel_rows(), *_query_rows(config)]
+
+
+def _pixel_rows() -> list[Row]:
+    name = f"{HEAD}pixel_decoder"
+
+    def pair(theirs: str, ours: str, norm: str) -> list[Row]:
+        weight = Row(f"{name}.{theirs}.weight", f"pixels/{ours}/kernel")
+        return [weight, *_rows(f"{name}.{theirs}.norm", f"pixels/{norm}")]
+
+    rows = pair("layer_4", "last", "shared_norm")
+    for n, level in enumerate((3, 2, 1)):
+        rows += pair(f"adapter_{level}", f"adapters/{n}", f"adapter_norms/{n}")
+        rows += pair(f"layer_{level}", f"layers/{n}", f"layer_norms/{n}")
+    for n, at in enumerate((0, 2, 3, 5)):
+        fine = f"{name}.mask_features.{at}"
+        rows.append(Row(f"{fine}.weight", f"pixels/fine/{n}/kernel"))
+        for kind in ("weight", "bias"):
+            first = f"{name}.layer_4.norm.{kind}"
+            rows.append(Row(f"{fine}.norm.{kind}", "", same_as=first))
+    return rows + layer_rows(f"{name}.mask_features.6", "pixels/out")
+
+
+def _query_rows(config: MaskHeadConfig) -> list[Row]:
+    name, ours = f"{HEAD}predictor", "queries"
+    rows = [Row(f"{name}.query_embed.weight", f"{ours}/queries")]
+    rows += layer_rows(f"{name}.input_proj", f"{ours}/input")
+    decoder = f"{name}.transformer.decoder"
+    for n in range(config.layers):
+        theirs, mine = f"{decoder}.layers.{n}", f"{ours}/layers/{n}"
+        rows += _attention_rows(f"{theirs}.self_attn", f"{mine}/own")
+        rows += _attention_rows(f"{theirs}.multihead_attn", f"{mine}/cross")
+        for part in ("linear1", "linear2", "norm1", "norm2", "norm3"):
+            rows += _rows(f"{theirs}.{part}", f"{mine}/{part}")
+    rows += _rows(f"{decoder}.norm", f"{ours}/norm")
+    for n in range(3):
+        rows += layer_rows(f"{name}.mask_embed.layers.{n}", f"{ours}/embed/{n}")
+    return rows
+
+
+def _attention_rows(theirs: str, ours: str) -> list[Row]:
+    rows = layer_rows(f"{theirs}.out_proj", f"{ours}/out")
+    for n, part in enumerate(("query", "key", "value")):
+        kernel = Row(f"{theirs}.in_proj_weight", f"{ours}/{part}/kernel", (n, 3))
+        bias = Row(f"{theirs}.in_proj_bias", f"{ours}/{part}/bias", (n, 3))
+        rows += [kernel, bias]
+    return rows
+
+
 def _rows(theirs: str, ours: str) -> list[Row]:
     if not ours:
         return [Row(f"{theirs}.weight", ""), Row(f"{theirs}.bias", "")]
-    is_norm = ours.split("/")[-1].startswith("norm")
+    is_norm = "norm" in ours.split("/", 1)[-1]
     return layer_rows(theirs, ours, "scale" if is_norm else "kernel")

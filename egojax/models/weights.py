@@ -106,7 +106,7 @@ def from_published(
         elif row.ours:
             named[row.ours] = _ours(row, state[row.theirs])
     if problems:
-        raise UsageError.from_problems(problems)
+        raise UsageError.from_problems(dict.fromkeys(problems))
     return with_weights(init, named, where)
 
 

@@ -1,10 +1,12 @@
-"""Positions, directions and times as features of a radiance field.
+"""Positions, directions and times as features of a network.
 
-Positions are in scene units, unscaled; a slot is the row of a frame in tables of codes.
+In a radiance field positions are in scene units, unscaled; a slot is the row of a frame
+in tables of codes. Cells of an image are counted by row and column.
 """
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from egojax.types import ArrayLike, typed
@@ -78,3 +80,27 @@ def contract(
     # A length below 1 counts as 1: then this is x, and no root is taken at the center.
     length = jnp.sqrt(jnp.maximum((x * x).sum(-1, keepdims=True), 1.0))
     return (2.0 - 1.0 / length) * x / length
+
+
+def sine_grid(size_hw: tuple[int, int], features: int) -> np.ndarray:
+    """Where the cells of an image are, as waves: float32 (H, W, 2 features).
+
+    Args:
+      size_hw: Rows and columns of cells.
+      features: Of an axis, even; those of the row come first. Sines and cosines take
+        turns, from one turn over the whole side down to a 10,000th of that.
+
+    Source: Carion et al. 2020 (DETR), `PositionEmbeddingSine`, normalised.
+    """
+    slower = 10000.0 ** (2 * (np.arange(features) // 2) / features)
+
+    def waves(side: int) -> np.ndarray:
+        at = np.arange(1, side + 1) / (side + 1e-6) * 2 * np.pi
+        angles = at[:, None] / slower
+        is_sine = np.arange(features) % 2 == 0
+        return np.where(is_sine, np.sin(angles), np.cos(angles)).astype(np.float32)
+
+    rows, columns = waves(size_hw[0])[:, None], waves(size_hw[1])[None]
+    shape = (*size_hw, features)
+    parts = np.broadcast_to(rows, shape), np.broadcast_to(columns, shape)
+    return np.concatenate(parts, axis=-1)

@@ -94,3 +94,17 @@ def test_encodings_lower_for_every_device():
     args = jnp.zeros((4, 3)), jnp.zeros(4, jnp.int32)
     out = export.export(jax.jit(everything), platforms=("cpu", "cuda", "tpu"))(*args)
     assert out.platforms == ("cpu", "cuda", "tpu")
+
+
+def test_waves_of_a_grid_have_the_official_numbers():
+    """DETR's encoding (spec 10.9 of LRTL)."""
+    found = encoding.sine_grid((2, 3), 4)
+    assert found.dtype == np.float32 and found.shape == (2, 3, 8)
+    expected = [0.0000013, -1, 0.0314107, 0.9995065]
+    expected += [0.8660257, -0.4999994, 0.0209424, 0.9997807]
+    np.testing.assert_allclose(found[0, 0], expected, atol=1e-6)
+    found = encoding.sine_grid((47, 87), 128)[10, 20]
+    expected = [0.9949778, 0.1000957, 0.9561112, 0.2930042]
+    expected += [1.0, 0.9985334, 0.0541388, 1.0]
+    at = [0, 1, 2, 3, 127, 128, 129, 255]
+    np.testing.assert_allclose(found[at], expected, atol=1e-6)
