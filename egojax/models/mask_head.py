@@ -4,7 +4,7 @@ Four maps of features (keys of four blocks of DINO) become one map of 256 channe
 times as fine; K queries look at the last of the four, and the product of what they
 found with the map is a mask each. Features are h x w cells, logits (4 h + 6) x
 (4 w + 6): two layers with a kernel of 1 x 1 are padded by 1, and `fitted` cuts what is
-too much off again, so that cell i lies over the logits 4 i + 2 .. 4 i + 5.
+too much off again; of what is left, cell i has the pixels 4 i + 2 .. 4 i + 5.
 
 Source: Karazija et al. 2024 (LRTL), `big_pixel_decoder.py` and
 `transformer_predictor.py`, after Cheng et al. 2021 (MaskFormer). Published weights
