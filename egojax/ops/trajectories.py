@@ -87,6 +87,28 @@ def window(
     return Window(frames, before + frame)
 
 
+@jax.jit(static_argnames=("size_hw", "published"))
+@typed
+def places(
+    points_xy: Float[ArrayLike, "*batch 2"],
+    size_hw: tuple[int, int],
+    *,
+    published: bool = False,
+) -> Float[Array, "*batch 2"]:
+    """Pixels as places in [-1, 1], as `sample_masks` takes them.
+
+    Args:
+      points_xy: (0, 0) is the outer corner of the first pixel.
+      size_hw: Of the image that the pixels are of, which may be larger than the masks.
+      published: (0, 0) is the centre of the first pixel instead, and -1 and 1 are the
+        centres of the outer ones, although masks are then looked up as if they were the
+        edges: up to half a pixel beside the point.
+    """
+    size = jnp.asarray(size_hw[::-1], jnp.float32) - published
+    points_xy = jnp.asarray(points_xy)
+    return 2 * points_xy / size[(None,) * (points_xy.ndim - 1)] - 1
+
+
 @jax.jit
 @typed
 def mask_difference(

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from egojax.ops.trajectories import mask_difference, smooth_tracks, window
+from egojax.ops.trajectories import mask_difference, places, smooth_tracks, window
 
 
 def along(values) -> np.ndarray:
@@ -128,3 +128,14 @@ def test_masks_that_move_with_their_points_do_not_differ():
     assert mask_difference(masks, later, loc, loc, visible) > 0.05
     hidden = np.zeros(7, bool)
     assert mask_difference(masks, later, loc, loc, hidden) == 0
+
+
+def test_places_are_measured_from_edges_and_the_published_ones_from_centres():
+    corners = jnp.array([[0.0, 0.0], [854.0, 480.0], [427.0, 240.0]])
+    expected = [[-1, -1], [1, 1], [0, 0]]
+    np.testing.assert_allclose(places(corners, (480, 854)), expected, atol=1e-7)
+    found = places(corners - 0.5, (480, 854), published=True)
+    np.testing.assert_allclose(found[2], [0, 0], atol=1e-7)
+    outer = jnp.array([[0.0, 0.0], [853.0, 479.0]])
+    found = places(outer, (480, 854), published=True)
+    np.testing.assert_allclose(found, expected[:2], atol=1e-7)
