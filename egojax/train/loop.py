@@ -31,6 +31,7 @@ from egojax.train.checkpoint import Checkpoints
 from egojax.train.distributed import StopVote, here, is_first
 from egojax.train.log import Evaluation, TrainLog
 from egojax.train.mesh import Rules, put_block, whole
+from egojax.train.optim import trained_params
 from egojax.train.step import (
     Loss,
     Plan,
@@ -109,7 +110,8 @@ def fit(
         there has failed after the first block.
 
     Returns:
-      The trained model, whole in every process.
+      The trained model, whole in every process; of the running mean of its weights,
+      where the optimiser keeps one.
 
     Raises:
       Interrupted: SIGINT or SIGTERM came; a checkpoint was written.
@@ -149,8 +151,9 @@ def fit(
 
 
 def _whole(plan: Plan, state: TrainState, mesh: Mesh) -> nnx.Module:
-    """The model, whole in every process."""
-    return nnx.merge(plan.graphdef, *here((state.params, state.rest), mesh))
+    """The model, whole in every process; of the mean of weights, where one is kept."""
+    params = trained_params(state.opt_state, state.params)
+    return nnx.merge(plan.graphdef, *here((params, state.rest), mesh))
 
 
 def _keys(seed: int, mesh: Mesh) -> tuple[jax.Array, jax.Array]:

@@ -28,6 +28,7 @@ from egojax.train import loop
 from egojax.train.log import Evaluation
 from egojax.train.loop import FitConfig, fit
 from egojax.train.mesh import make_mesh, put_block
+from egojax.train.optim import OptimConfig, make_optimizer
 from egojax.train.step import make_plan, make_train_step
 
 CONFIG = FitConfig(steps=7, log_every=2, checkpoint_every=3)
@@ -146,6 +147,47 @@ def test_stopped_and_resumed_equals_never_stopped(tmp_path, straight, stop_at):
         train(tmp_path, progress=interrupt)
     assert_same(train(tmp_path), straight[0], rtol=0, atol=0)
     assert numbers(tmp_path) == numbers(straight[1])
+
+
+def test_a_running_mean_is_what_is_trained_also_when_resumed(tmp_path):
+    """It is evaluated and handed on; the weights take the steps that they took."""
+    plain = OptimConfig("sgd", 0.05)
+    mean = dataclasses.replace(plain, mean_share=0.9, mean_after=2, mean_every=1)
+    seen: list[list[np.ndarray]] = []
+
+    def params(model) -> list[np.ndarray]:
+        return [np.asarray(x) for x in jax.tree.leaves(nnx.state(model, nnx.Param))]
+
+    def evaluate(model) -> Evaluation:
+        seen.append(params(model))
+        return Evaluation({}, {})
+
+    def interrupt(done, total):
+        if done == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    config = dataclasses.replace(CONFIG, evaluate_every=4)
+    more = dict(tx=make_optimizer(mean), config=config, evaluate=evaluate)
+    with pytest.raises(loop.Interrupted):
+        train(tmp_path / "mean", progress=interrupt, **more)
+    found = params(train(tmp_path / "mean", **more))
+    tx = make_optimizer(plain)
+    after = [  # Runs of 4 to 7 steps.
+        params(train(tmp_path / str(n), tx=tx, config=FitConfig(steps=n)))
+        for n in range(4, 8)
+    ]
+    # By hand: calls 0 to 3 copy.
+    expected = after[0]
+    for call, new in zip((4, 5, 6), after[1:], strict=True):
+        kept = min(1 - (1 + call - 2) ** (-2 / 3), 0.9)
+        pairs = zip(expected, new, strict=True)
+        expected = [kept * a + (1 - kept) * b for a, b in pairs]
+    for a, b, last in zip(found, expected, seen[-1], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+        np.testing.assert_array_equal(a, last)
+    assert (
+        max(np.abs(a - b).max() for a, b in zip(found, after[-1], strict=True)) > 1e-3
+    )
 
 
 def test_it_is_told_early_and_then_now_and_again_how_good_the_model_is(tmp_path):
