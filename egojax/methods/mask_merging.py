@@ -33,10 +33,10 @@ class ByTruth(NamedTuple):
 
 @jax.jit
 @typed
-def mask_affinity(
+def mean_features(
     masks: Float[ArrayLike, "K H W"], features: Float[ArrayLike, "h w C"]
-) -> Float[Array, "K K"]:
-    """How much alike what K masks cover looks: 1 = the same, 1e-6 = not at all.
+) -> Float[Array, "K C"]:
+    """What K masks cover looks like on average, as vectors of unit length.
 
     Args:
       masks: >= 0.
@@ -44,20 +44,36 @@ def mask_affinity(
         masks' pixels.
 
     Returns:
-      The cosines of the masks' mean features.
+      Zeros for an empty mask.
     """
     masks, features = jnp.asarray(masks), jnp.asarray(features)
-    moved = jnp.moveaxis(masks, 0, -1)
     # What a mask weighs of each cell: as if all features were made as large as it is.
     like = jax.ShapeDtypeStruct((*features.shape[:2], len(masks)), masks.dtype)
     pull = jax.linear_transpose(lambda x: resize_bilinear(x, masks.shape[1:]), like)
-    (shares,) = pull(moved)
+    (shares,) = pull(jnp.moveaxis(masks, 0, -1))
     total = jnp.maximum(masks.sum((1, 2)), 1e-12)[:, None]
-    precise = lax.Precision.HIGHEST
-    means = jnp.einsum("hwk,hwc->kc", shares, features, precision=precise) / total
-    length = jnp.maximum(jnp.linalg.norm(means, axis=1, keepdims=True), 1e-12)
-    means = means / length
-    return jnp.maximum(jnp.matmul(means, means.T, precision=precise), LEAST)
+    sums = jnp.einsum("hwk,hwc->kc", shares, features, precision=lax.Precision.HIGHEST)
+    means = sums / total
+    length = jnp.linalg.norm(means, axis=1, keepdims=True)
+    return means / jnp.maximum(length, 1e-12)
+
+
+@jax.jit
+@typed
+def mask_affinity(
+    masks: Float[ArrayLike, "K H W"], features: Float[ArrayLike, "h w C"]
+) -> Float[Array, "K K"]:
+    """How much alike what K masks cover looks: 1 = the same, 1e-6 = not at all.
+
+    Args:
+      masks, features: See `mean_features`.
+
+    Returns:
+      The cosines of the mean features.
+    """
+    means = mean_features(masks, features)
+    cosines = jnp.matmul(means, means.T, precision=lax.Precision.HIGHEST)
+    return jnp.maximum(cosines, LEAST)
 
 
 @typed

@@ -65,8 +65,8 @@ def attention(
     Args:
       queries, keys, values: Of one type, that of the products; softmax is in float32.
       heads: E divides by it.
-      drop: What becomes of the weights (B, heads, q, N) before they are used.
-      chunk: Queries at once: with many, not all their weights are held at a time.
+      drop: What becomes of the weights (B, heads, Q, N) before they are used.
+      chunk: Queries at once, without `drop`: of many, not all weights are then held.
     """
     (batch, count, width), precision = queries.shape, _precision(queries.dtype)
     keys, values = (x.reshape(batch, -1, heads, width // heads) for x in (keys, values))
@@ -81,7 +81,7 @@ def attention(
         found = jnp.einsum("bhqn,bnhd->bqhd", shares, values, **kinds)
         return found.astype(values.dtype).reshape(batch, -1, width)
 
-    if count <= chunk:
+    if count <= chunk or drop is not None:  # One draw for all.
         return some(queries)
     padded = jnp.pad(queries, ((0, 0), (0, -count % chunk), (0, 0)))
     parts = jnp.moveaxis(padded.reshape(batch, -1, chunk, width), 1, 0)

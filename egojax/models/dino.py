@@ -85,7 +85,8 @@ class Dino(nnx.Module):
         side = (config.patch, config.patch)
         step = (config.stride, config.stride)
         self.patch = nnx.Conv(
-            *(3, config.dim, side, step),
+            *(3, config.dim, side),
+            strides=step,
             padding="VALID",
             rngs=rngs,
             **products(config.dtype),

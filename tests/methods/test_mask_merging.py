@@ -49,6 +49,8 @@ def test_affinities_are_those_of_features_made_as_large_as_the_masks(seed):
     means = np.einsum("khw,hwc->kc", masks.astype(float), large)
     means /= masks.sum((1, 2))[:, None]
     means /= np.linalg.norm(means, axis=1, keepdims=True)
+    found = mask_merging.mean_features(masks, features)
+    np.testing.assert_allclose(found, means, atol=1e-5)
     found = mask_merging.mask_affinity(masks, features)
     np.testing.assert_allclose(found, np.maximum(means @ means.T, 1e-6), atol=1e-5)
 

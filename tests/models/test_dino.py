@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -182,3 +183,11 @@ def test_images_are_normalised_and_padded_below():
     np.testing.assert_allclose(found[0], 0, atol=1e-6)
     np.testing.assert_allclose(found[1, 0, 0], [2.2489083, 2.4285715, 2.64], rtol=1e-5)
     assert (found[1, 30:] == 0).all() and (found[1, :, 33:] == 0).all()
+
+
+@pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
+def test_keys_lower_for_every_device(platform):
+    graphdef, params = nnx.split(Dino(TINY, rngs=nnx.Rngs(0)))
+    step = jax.jit(lambda params, images: nnx.merge(graphdef, params)(images))
+    given = jax.ShapeDtypeStruct((1, 104, 112, 3), jnp.float32)
+    assert jax.export.export(step, platforms=[platform])(params, given).mlir_module()

@@ -5,6 +5,7 @@ import functools
 import math
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -316,3 +317,14 @@ def test_logits_that_are_hardly_too_large_lose_their_border():
     assert resized[0, 0, 0, 0] > 0 and resized[0, 0, 0, 1] - resized[0, 0, 0, 0] != 1
     larger = fitted(logits, (388, 708))
     assert larger.shape == (1, 1, 388, 708) and larger[0, 0, 0, 0] == 0
+
+
+@pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
+def test_a_gradient_lowers_for_every_device(platform):
+    graphdef, params = nnx.split(MaskHead(NARROW, rngs=nnx.Rngs(0)), nnx.Param)
+
+    def loss(params, given, key):
+        return jnp.sin(nnx.merge(graphdef, params)(given, key)).sum()
+
+    export = jax.export.export(jax.jit(jax.grad(loss)), platforms=[platform])
+    assert export(params, narrow(), jax.random.key(0)).mlir_module()
