@@ -172,6 +172,41 @@ class WindowTracks:
     size_hw: tuple[int, int]  # Of the images that the pixels are of.
 
 
+@dataclasses.dataclass(frozen=True)
+class PointTracks:
+    """Points of a clip, each followed from where it begins to where it is lost (host).
+
+    A point that comes back into sight is another one.
+    """
+
+    first: np.ndarray  # int32 (N,), the frame that a track begins in.
+    count: np.ndarray  # int32 (N,), frames that it lasts; >= 1.
+    xy: np.ndarray  # float32 (M, 2), pixels, track after track; M = count.sum().
+    size_hw: tuple[int, int]  # Of the images that the pixels are of.
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    @property
+    def offset(self) -> np.ndarray:
+        """int64 (N,), the row of `xy` that each track begins in."""
+        return np.cumsum(self.count, dtype=np.int64) - self.count
+
+    def at(self, frame: int) -> tuple[np.ndarray, np.ndarray]:
+        """The tracks that a frame sees (n,), and where they are there (n, 2)."""
+        age = frame - self.first
+        seen = np.flatnonzero((age >= 0) & (age < self.count))
+        return seen, self.xy[self.offset[seen] + age[seen]]
+
+    def through(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        """The tracks that all of these frames see (n,), and their places (T, n, 2)."""
+        whole = np.flatnonzero(
+            (self.first <= start) & (self.first + self.count >= stop)
+        )
+        begin = self.offset[whole] + start - self.first[whole]
+        return whole, self.xy[begin[None] + np.arange(stop - start)[:, None]]
+
+
 # --------------------------------------------------------------------- host: clips
 
 

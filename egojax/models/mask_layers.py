@@ -5,6 +5,7 @@ Source of the initial weights: LRTL's code, and PyTorch's where that says nothin
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -78,7 +79,7 @@ def linear(
 def _within(inputs: int) -> Callable:
     """PyTorch's own choice of a bias: uniform within 1 / sqrt(inputs)."""
 
-    def init(key: jax.Array, shape: tuple, dtype: object, **_: object) -> Array:
+    def init(key: jax.Array, shape: tuple, dtype: Any, **_: object) -> Array:
         bound = inputs**-0.5
         return jax.random.uniform(key, shape, dtype, -bound, bound)
 

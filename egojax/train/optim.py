@@ -161,8 +161,8 @@ def with_mean(
         mean = jax.tree.map(jnp.copy, params)
         return RunningMean(tx.init(params), jnp.zeros((), jnp.int32), mean)
 
-    def update(grads: Any, state: RunningMean, params: Any = None) -> tuple:
-        updates, inner = tx.update(grads, state.inner, params)
+    def update(updates: Any, state: Any, params: Any = None) -> tuple:
+        updates, inner = tx.update(updates, state.inner, params)
         since = state.calls - after
         kept = jnp.minimum(
             1 - (1 + jnp.maximum(since, 0).astype(jnp.float32)) ** (-2 / 3), share
