@@ -1,0 +1,281 @@
+"""From points that know their group to masks of the groups, dense and along edges.
+
+Points lie only where there is texture, some with a wrong group. What they say is spread
+over the superpixels of the frame: easily within one colour, hardly across an edge. So a
+plain wall is of one group, although no point lies on it, and a few wrong points at the
+rim of a moving thing are outvoted by all others of the same wall. The masks of the
+frame before, carried along by the points, count as further evidence. A guided filter
+brings the result to the pixels.
+
+Pixels are (x, y) and (0, 0) is the outer corner of the first one. Group 0 is the
+background, 1 to K - 1 are things, -1 is unknown. Scores are float32 (K, H, W), >= 0,
+and sum to 1 in every pixel.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from egojax.errors import FrameError
+from egojax.ops.guided import guided_filter
+from egojax.ops.harmonic import spread_values
+from egojax.ops.superpixels import superpixels
+from egojax.types import PointTracks, SkippedFrame, Source
+
+BLUR = 0.8  # Pixels, against the noise of a camera.
+SAME = 5.0  # CIE Lab: how far the colour of a thing changes between two frames.
+TINY = 1e-12  # A sum of evidence below it is none.
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskSettings:
+    """How what the points say is spread."""
+
+    size: int = 8  # Pixels across a superpixel.
+    contrast: float = 1.5  # CIE Lab: a difference of colour that is an edge.
+    floor: float = 1e-3  # What of a link is left across the sharpest edge.
+    evidence: float = 0.1  # A point's weight beside the links of a superpixel.
+    memory: float = 0.15  # Weight of the frame before; 0 = each frame for itself.
+    radius: int = 4  # Pixels, of the guided filter; 0 = superpixels as they are.
+    epsilon: float = 1e-4  # Of the guided filter, for colours in [0, 1].
+
+
+class FrameNodes(NamedTuple):
+    """The superpixels of a frame and the links of those that touch (host)."""
+
+    ids: np.ndarray  # int32 (H, W)
+    center_xy: np.ndarray  # float32 (S, 2)
+    color: np.ndarray  # float32 (S, 3), CIE Lab.
+    edges: np.ndarray  # int64 (E, 2)
+    weights: np.ndarray  # float64 (E,)
+
+
+class MaskState(NamedTuple):
+    """What the next frame takes over."""
+
+    nodes: FrameNodes
+    scores: np.ndarray  # float64 (S, K)
+    point_ids: np.ndarray  # int (N,)
+    points_xy: np.ndarray  # float32 (N, 2)
+
+
+class FrameMasks(NamedTuple):
+    """The masks of one frame; None, and the reason, if it cannot be read."""
+
+    frame_idx: int
+    scores: np.ndarray | None  # float32 (K, H, W)
+    skipped: SkippedFrame | None = None
+
+
+def group_scores(
+    image: np.ndarray,
+    points_xy: np.ndarray,
+    groups: np.ndarray,
+    num_groups: int,
+    settings: MaskSettings | None = None,
+) -> np.ndarray:
+    """The groups of all pixels of one frame, from those of its points.
+
+    Args:
+      image: uint8 (H, W, 3).
+      points_xy: Float (N, 2), pixels; those outside of the image are not used.
+      groups: Int (N,), < num_groups; negative = unknown.
+      num_groups: K, with the background; >= 1.
+      settings: See there.
+
+    Returns:
+      Scores, float32 (K, H, W). Without any known point all is background.
+
+    Raises:
+      ValueError: shapes do not fit, a point is NaN or a group too large.
+    """
+    ids = np.arange(len(points_xy))
+    settings = settings or MaskSettings()
+    return mask_step(None, image, ids, points_xy, groups, num_groups, settings)[1]
+
+
+def soft_masks(
+    frames: Source,
+    tracks: PointTracks,
+    groups: np.ndarray,
+    num_groups: int,
+    settings: MaskSettings | None = None,
+) -> Iterator[FrameMasks]:
+    """Yields the masks of a clip frame by frame; two frames are in memory.
+
+    Args:
+      frames: uint8 (H, W, 3) each; one that cannot be read is told and left out.
+      tracks: Points of these frames, in their pixels.
+      groups: Int (N,), of each track; negative = unknown.
+      num_groups: K, with the background.
+      settings: See there.
+
+    Raises:
+      ValueError: as of `group_scores`, or tracks and groups do not fit.
+    """
+    if len(groups) != len(tracks):
+        raise ValueError(f"{len(groups)} groups of {len(tracks)} tracks")
+    settings = settings or MaskSettings()
+    state = None
+    for t in range(len(frames)):
+        try:
+            image = frames[t]
+        except FrameError as err:
+            yield FrameMasks(t, None, SkippedFrame(t, str(err)))
+            continue
+        ids, xy = tracks.at(t)
+        state, scores = mask_step(
+            state, image, ids, xy, groups[ids], num_groups, settings
+        )
+        yield FrameMasks(t, scores)
+
+
+def labels_of_points(scores: np.ndarray, points_xy: np.ndarray) -> np.ndarray:
+    """The group with the highest score at each point, int32 (N,); -1 outside.
+
+    Args:
+      scores: (K, H, W).
+      points_xy: Float (N, 2), pixels.
+    """
+    labels = scores.argmax(0).astype(np.int32)
+    out = np.full(len(points_xy), -1, np.int32)
+    is_in = _is_inside(points_xy, labels.shape)
+    x, y = np.floor(points_xy[is_in]).astype(np.int64).T
+    out[is_in] = labels[y, x]
+    return out
+
+
+# ----------------------------------------------------------------------- frame by frame
+
+
+def mask_step(
+    state: MaskState | None,
+    image: np.ndarray,
+    point_ids: np.ndarray,
+    points_xy: np.ndarray,
+    groups: np.ndarray,
+    num_groups: int,
+    settings: MaskSettings,
+) -> tuple[MaskState, np.ndarray]:
+    """The masks of a frame that follows another.
+
+    Args:
+      state: What the frame before has left; None = there is none.
+      point_ids: Int (N,), names of the points: the same from frame to frame.
+
+    For the rest, returns and errors see `group_scores`.
+    """
+    _check(image, points_xy, groups, num_groups)
+    is_in = _is_inside(points_xy, image.shape[:2])
+    ids, points, groups = point_ids[is_in], points_xy[is_in], groups[is_in]
+    nodes = frame_nodes(image, settings)
+    x, y = np.floor(points).astype(np.int64).T
+    at, is_known = nodes.ids[y, x], groups >= 0
+    votes = np.zeros((len(nodes.color), num_groups))
+    np.add.at(votes, (at[is_known], groups[is_known]), settings.evidence)
+    if state is not None and settings.memory > 0:
+        votes += _remembered(state, nodes, ids, points, at, settings)
+    scores = _spread(nodes, votes)
+    state = MaskState(nodes, scores, ids, points)
+    return state, _to_pixels(image, nodes, scores, settings)
+
+
+def frame_nodes(image: np.ndarray, settings: MaskSettings) -> FrameNodes:
+    """The superpixels of a frame; links are strong within one colour."""
+    smooth = cv2.GaussianBlur(image, (0, 0), BLUR).astype(np.float32) / 255
+    lab = cv2.cvtColor(smooth, cv2.COLOR_RGB2Lab)
+    found = superpixels(lab, settings.size)
+    ids, color = np.asarray(found.ids), np.asarray(found.color)
+    edges, length = _borders(ids, len(color))
+    gap = color[edges[:, 0]] - color[edges[:, 1]]
+    alike = np.exp(-(gap * gap).sum(1) / (2 * settings.contrast**2))
+    weights = (alike + settings.floor) * length / settings.size
+    return FrameNodes(ids, np.asarray(found.center_xy), color, edges, weights)
+
+
+def _borders(ids: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of pieces that touch (E, 2), and along how many sides of pixels (E,)."""
+    pairs = [(ids[:, :-1], ids[:, 1:]), (ids[:-1], ids[1:])]
+    keys = []
+    for one, other in pairs:
+        is_border = one != other
+        one, other = one[is_border].astype(np.int64), other[is_border]
+        keys.append(np.minimum(one, other) * count + np.maximum(one, other))
+    key, length = np.unique(np.concatenate(keys), return_counts=True)
+    return np.stack([key // count, key % count], 1), length
+
+
+def _spread(nodes: FrameNodes, votes: np.ndarray) -> np.ndarray:
+    """Shares of the groups in every superpixel, (S, K); without votes, background."""
+    weight = votes.sum(1)
+    shares = votes / np.maximum(weight, TINY)[:, None]
+    scores = np.maximum(spread_values(nodes.edges, nodes.weights, weight, shares), 0.0)
+    total = scores.sum(1, keepdims=True)
+    background = np.eye(votes.shape[1])[:1]
+    return np.where(total > TINY, scores / np.maximum(total, TINY), background)
+
+
+def _remembered(
+    state: MaskState,
+    nodes: FrameNodes,
+    ids: np.ndarray,
+    points: np.ndarray,
+    at: np.ndarray,
+    settings: MaskSettings,
+) -> np.ndarray:
+    """What the frame before says of the superpixels of this one, (S, K)."""
+    _, now, then = np.intersect1d(ids, state.point_ids, return_indices=True)
+    if not len(now):
+        return np.zeros((len(nodes.color), state.scores.shape[1]))
+    # Superpixels move as the points of their colour do.
+    steps, weight = np.zeros((len(nodes.color), 2)), np.zeros(len(nodes.color))
+    np.add.at(steps, at[now], state.points_xy[then] - points[now])
+    np.add.at(weight, at[now], 1.0)
+    steps /= np.maximum(weight, 1.0)[:, None]
+    steps = spread_values(nodes.edges, nodes.weights, settings.evidence * weight, steps)
+    origin = nodes.center_xy + steps
+    height, width = state.nodes.ids.shape
+    is_in = _is_inside(origin, (height, width))
+    x, y = np.floor(np.clip(origin, 0, [width - 1, height - 1])).astype(np.int64).T
+    before = state.nodes.ids[y, x]
+    gap = nodes.color - state.nodes.color[before]
+    # Another colour is another thing: what is uncovered has no past.
+    alike = np.exp(-(gap * gap).sum(1) / (2 * SAME**2))
+    return (settings.memory * is_in * alike)[:, None] * state.scores[before]
+
+
+def _to_pixels(
+    image: np.ndarray, nodes: FrameNodes, scores: np.ndarray, settings: MaskSettings
+) -> np.ndarray:
+    planes = scores.T.astype(np.float32)[:, nodes.ids]
+    if settings.radius > 0 and len(planes) > 1:
+        guide = image.astype(np.float32) / 255
+        planes[1:] = guided_filter(guide, planes[1:], settings.radius, settings.epsilon)
+        # The filter is linear and leaves constants: of the sum, this is the rest.
+        planes[0] = 1 - planes[1:].sum(0)
+        planes = np.maximum(planes, 0)
+    return planes / planes.sum(0)
+
+
+def _is_inside(points_xy: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+    height, width = size_hw
+    x, y = points_xy[:, 0], points_xy[:, 1]
+    return (x >= 0) & (x < width) & (y >= 0) & (y < height)
+
+
+def _check(
+    image: np.ndarray, points_xy: np.ndarray, groups: np.ndarray, num_groups: int
+) -> None:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(f"image {image.dtype} {image.shape}; expected uint8 (H, W, 3)")
+    if points_xy.ndim != 2 or points_xy.shape[1] != 2:
+        raise ValueError(f"points_xy {points_xy.shape}; expected (N, 2)")
+    if groups.shape != (len(points_xy),):
+        raise ValueError(f"groups {groups.shape} of {len(points_xy)} points")
+    if np.isnan(points_xy).any():
+        raise ValueError(f"point {np.isnan(points_xy).any(1).argmax()} is NaN")
+    if num_groups < 1 or groups.max(initial=-1) >= num_groups:
+        raise ValueError(f"group {groups.max(initial=-1)} of num_groups={num_groups}")
