@@ -100,6 +100,7 @@ figure{margin:0}
 figure img{display:block;width:100%;height:auto;border-radius:8px;background:#181a1e}
 figcaption{font-size:13px;margin-top:6px}
 .tiles{display:grid;grid-template-columns:repeat(5,1fr);gap:10px 8px;margin:0 0 22px}
+.tiles.four{grid-template-columns:repeat(4,1fr)}
 .tiles figcaption{margin-top:3px}
 h3{font-size:14px;margin:0 0 8px}
 .links{margin-top:24px;display:grid;grid-template-columns:repeat(auto-fill,minmax(210px,1fr));gap:14px}
@@ -109,7 +110,7 @@ h3{font-size:14px;margin:0 0 8px}
 @media (max-width:640px){main{padding:20px 12px 40px}h1{font-size:23px}
 section{padding:16px 14px}.timeline .row{grid-template-columns:84px 1fr 44px;gap:8px}
 .timeline .name,.timeline .count{font-size:12px}.map span{font-size:10px;padding:0 2px}.map .desk{display:none}
-th,td{padding:6px 5px}.tiles,.cards.wide{grid-template-columns:repeat(2,1fr)}td:first-child{white-space:normal}td small{display:none}
+th,td{padding:6px 5px}.tiles,.tiles.four,.cards.wide{grid-template-columns:repeat(2,1fr)}td:first-child{white-space:normal}td small{display:none}
 .timeline .axis span:nth-child(even){display:none}
 .scale-x{font-size:10px}}
 @media print{body{background:none}section,.card{break-inside:avoid}}

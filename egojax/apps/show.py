@@ -7,11 +7,20 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from egojax.apps import decomposition_report, field_panels, field_video, report, viz
+from egojax.apps import (
+    decomposition_report,
+    field_panels,
+    field_video,
+    motion_pictures,
+    motion_report,
+    report,
+    viz,
+)
 from egojax.data import arrays, results, runs
 from egojax.data.runs import ClipFolder
 from egojax.errors import UsageError
 from egojax.task import Progress, Stage
+from egojax.tasks import motion_summary
 from egojax.types import Clip, SkippedFrame
 
 
@@ -43,7 +52,44 @@ def _decomposition(config: Any) -> Stage:
     )
 
 
-STAGES = {"tracking": _tracking, "decomposition": _decomposition}
+def _motion_seg(config: Any) -> Stage:
+    """overlay.mp4 and report.html"""
+    fields = ("overlay", "report")
+    return Stage(
+        "show",
+        functools.partial(_show_motion, config),
+        reads={f"show.{name}": config.show[name] for name in fields},
+        needs=("points.npz", "groups.npz", "labels", "scores.json"),
+        writes=("overlay.mp4", "report.html"),
+    )
+
+
+STAGES = {
+    "tracking": _tracking,
+    "decomposition": _decomposition,
+    "motion_seg": _motion_seg,
+}
+
+
+def _show_motion(
+    config: Any, clip: Clip, folder: ClipFolder, progress: Progress
+) -> list[SkippedFrame]:
+    found = motion_pictures.read_found(clip, folder.path)
+    skipped: list[SkippedFrame] = []
+    if config.show.overlay:
+        path = folder.path / "overlay.mp4"
+        skipped = motion_pictures.write_overlay(path, found, progress=progress)
+    if config.show.report:
+        motion_report.write_report(
+            folder.path / "report.html",
+            found=found,
+            scores=motion_summary.read_scores(folder.path / "scores.json"),
+            config=config.to_dict(),
+            machine=_machine(folder),
+            command=_command(),
+            skipped=_all_skipped(clip, folder, ("flow", "masks", "score")),
+        )
+    return skipped
 
 
 def _show_fields(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from typing import Any, NamedTuple, TypeVar
 
 from egojax.errors import FrameError
-from egojax.types import Clip, SkippedFrame
+from egojax.types import Clip, SkippedFrame, Source
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -113,3 +113,18 @@ def find_layer(clip: Clip, name: str) -> Any:
     if name not in known:
         raise ValueError(f"{clip.name}: no layer {name!r}; there are {sorted(known)}")
     return known[name]
+
+
+def kept(source: Source[T]) -> Source[T]:
+    """The same frames, each read once and held in memory from then on.
+
+    A frame that cannot be read is tried again.
+    """
+    found: dict[int, T] = {}
+
+    def read(t: int) -> T:
+        if t not in found:
+            found[t] = source[t]
+        return found[t]
+
+    return Source(read, len(source))

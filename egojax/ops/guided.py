@@ -80,7 +80,8 @@ def _filtered(
     ]
     out, offset = np.zeros_like(mean), mean
     for a in range(3):
-        slope = sum(inverse[min(a, b), max(a, b)] * joint[b] for b in range(3))
+        parts = [inverse[min(a, b), max(a, b)] * joint[b] for b in range(3)]
+        slope = np.sum(parts, axis=0)
         out += _boxed(slope, radius) * guide[a]
         offset = offset - slope * means[a]
     return out + _boxed(offset, radius)

@@ -5,9 +5,13 @@ from typing import Any
 
 from egojax.errors import UsageError
 from egojax.task import Task
-from egojax.tasks import decomposition, tracking
+from egojax.tasks import decomposition, motion_seg, tracking
 
-JOBS = {"tracking": tracking.make, "decomposition": decomposition.make}
+JOBS = {
+    "tracking": tracking.make,
+    "decomposition": decomposition.make,
+    "motion_seg": motion_seg.make,
+}
 
 
 def make(config: Any, mode: str, folder: pathlib.Path) -> Task:

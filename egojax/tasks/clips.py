@@ -10,7 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from egojax.data import aria, egoseg3d, epic, folder, hot3d, neuraldiff, world
+from egojax.data import (
+    aria,
+    davis,
+    egoseg3d,
+    epic,
+    fbms,
+    folder,
+    hot3d,
+    neuraldiff,
+    segtrack,
+    world,
+)
 from egojax.data.world import benchmark, gliding, handling, imperfect
 from egojax.errors import UsageError
 from egojax.types import Clip
@@ -229,6 +240,32 @@ def _epic_diff(config: Any) -> Openers:
     }
 
 
+def _davis(config: Any) -> Openers:
+    root, year = _root(config), config.data.get("year", 2016)
+    names = _listed(config, lambda split: davis.sequences(root, split, year))
+    read = functools.partial(davis.read_clip, root, year=year)
+    return {name: functools.partial(read, name) for name in names}
+
+
+def _fbms(config: Any) -> Openers:
+    root = _root(config)
+    names = _listed(config, lambda split: fbms.sequences(root, split))
+    return {name: functools.partial(fbms.read_clip, root, name) for name in names}
+
+
+def _segtrack(config: Any) -> Openers:
+    root = _root(config)
+    names = _listed(config, lambda split: segtrack.sequences(root))
+    return {name: functools.partial(segtrack.read_clip, root, name) for name in names}
+
+
+def _listed(config: Any, sequences: Callable[[Any], Sequence[str]]) -> list[str]:
+    """The clips that the config names; without any, those of its split."""
+    if config.data.clips:
+        return _names(config, "")
+    return [*sequences(config.data.get("split", "all"))]
+
+
 def _recording(read: Callable[..., Clip], stream: str, config: Any) -> Openers:
     root = _root(config)
     stream = config.data.stream or stream
@@ -240,6 +277,9 @@ READERS: dict[str, Callable[[Any], Openers]] = {
     "epic_fields": _epic_fields,
     "folder": _folder,
     "epic_diff": _epic_diff,
+    "davis": _davis,
+    "fbms": _fbms,
+    "segtrack": _segtrack,
     "hot3d": functools.partial(_recording, hot3d.read_clip, ""),
     "adt": functools.partial(_recording, aria.read_clip, "214-1"),
 }

@@ -1,0 +1,135 @@
+r"""LRTL: what moves as one body, from flow and point tracks (Karazija et al. 2024).
+
+Nothing is labelled: points are followed through the clip, those that move as one are a
+group, and the groups become masks of every frame.
+
+  python launch.py --config=configs/motion_seg.py                    embedded clip
+  python launch.py --config=configs/motion_seg.py:smoke              seconds, for CI
+  python launch.py --config=configs/motion_seg.py:folder --config.data.root=MY_CLIP
+      a folder of frames, a DAVIS-style sequence or a video
+  python launch.py --config=configs/motion_seg.py:davis \
+      --config.data.root=data/DAVIS2016 --config.data.clips=bmx-trees
+  python launch.py --config=configs/motion_seg.py:segtrack --config.data.root=SegTrackv2
+  python launch.py --config=configs/motion_seg.py:fbms --config.data.root=FBMS_clean
+
+Stages
+  flow      between neighbouring frames, both ways: flow/gap1, flow/gap-1
+  tracks    points followed along it: points.npz
+  group     what moves as one body: groups.npz
+  masks     of every pixel: labels/, and official/ where config.show.official
+  score     against the truth, where it is known: scores.json
+  show      overlay.mp4, report.html
+
+Expect: the embedded clip (80 frames, 432 x 240) takes under a minute on two CPU cores.
+"""
+
+import base
+import ml_collections
+from ml_collections.config_dict import placeholder
+
+
+def get_config(arg: str = "") -> ml_collections.ConfigDict:
+    """Returns the experiment; `arg` names variants joined by "+"."""
+    config = base.run("motion_seg", seed=0)
+    config.data = dict(
+        name="world",  # world | folder | davis | fbms | segtrack
+        root=placeholder(str),  # Folder of the data set, or of the user's own clip.
+        clips=placeholder(str),  # "bear,bmx-trees"; of the world: seeds, "0,1,2".
+        split="val",  # Of davis: train | val | trainval; of fbms: train | test.
+        year=2016,  # Of davis: 2016 (one mask) | 2017 (objects).
+        stride=1,  # Every how many frames.
+        max_frames=0,  # Only the first so many of those; 0 = all.
+        repeat=1,  # The clip played so often.
+        fps=placeholder(float),
+    )
+    config.world = dict(
+        num_frames=80,
+        size_hw=(240, 432),
+        faults="none",
+        camera_path=placeholder(str),  # Drive the head by these poses (meta.json).
+        # gliding (one to four things that move) | handling | kitchen
+        scene="gliding",
+    )
+    config.flow = dict(method="dis")  # dis (dense inverse search, no weights)
+    config.tracks = dict(
+        stride=6,  # Pixels between points that are sown.
+        tolerance=0.5,  # Pixels that forward and backward flow may disagree by.
+        texture=0.125,  # Of the mean corner strength, where points are sown.
+    )
+    config.group = dict(
+        lengths=(31, 11, 5),  # Frames of windows; shorter ones where no motion shows.
+        piece=80,  # Frames that are grouped at once,
+        overlap=40,  # and of them those that the next piece sees, too.
+        # Lengths are pixels, noise is that of a window; see methods/motion_groups.py.
+        noise=0.3,
+        tolerance=2.0,
+        repulsion=6.0,
+        turning=0.5,
+        neighbours=12,
+        calm=3.0,
+        distant=8,
+        moving=2.0,
+        least_motion=0.3,
+        typical=75.0,
+        least=6,
+        precision=1.0,
+    )
+    config.masks = dict(  # See methods/group_masks.py.
+        size=8,
+        contrast=1.5,
+        floor=1e-3,
+        evidence=0.1,
+        memory=0.15,
+        radius=4,
+        epsilon=1e-4,
+    )
+    # Of metrics.json: frames (all alike) | davis2016 | lrtl-davis, lrtl-frames: as
+    # published.
+    config.eval = dict(protocol="frames")
+    # MB of images that stay in memory from one stage to the next; those of a clip with
+    # more are read, or drawn, by each stage.
+    config.read.keep = 500.0
+    # `official`: soft/, hard/ and comp/ as the published system leaves them.
+    config.show = dict(overlay=True, report=True, official=False)
+    for variant in filter(None, arg.split("+")):
+        VARIANTS[variant](config)
+    return config
+
+
+def _smoke(config):
+    """Seconds on a CPU: few frames, small ones."""
+    config.world.size_hw = (96, 160)
+    config.data.max_frames = 16
+    config.group.lengths = (11, 5)
+    config.tracks.stride = 4
+
+
+def _folder(config):
+    """The user's own clip."""
+    config.data.name = "folder"
+
+
+def _davis(config):
+    """DAVIS 2016, its validation set unless clips are named."""
+    config.data.name = "davis"
+    config.eval.protocol = "davis2016"
+
+
+def _fbms(config):
+    """FBMS-59, its test set unless clips are named."""
+    config.data.name = "fbms"
+    config.data.split = "test"
+
+
+def _segtrack(config):
+    """SegTrack v2."""
+    config.data.name = "segtrack"
+
+
+VARIANTS = {
+    "smoke": _smoke,
+    "folder": _folder,
+    "davis": _davis,
+    "fbms": _fbms,
+    "segtrack": _segtrack,
+}

@@ -1,0 +1,159 @@
+"""Pictures of motion segmentation: flow, point tracks by group, masks, verdicts."""
+
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+
+from egojax.apps.field_frames import enlarged, sheet, verdict
+from egojax.apps.looks import Color, Look, nth_color
+from egojax.apps.viz import NEUTRAL, draw_segments
+from egojax.data import arrays, flow_files, images, point_files
+from egojax.data.stream import host_frames
+from egojax.data.video import VideoWriter
+from egojax.errors import FrameError
+from egojax.types import Clip, PointTracks, SkippedFrame
+
+TRAIL = 8  # Frames of a point's path that are drawn.
+WIDTH = 480  # Of a tile of the video, pixels.
+UNKNOWN_COLOR: Color = (120, 120, 120)
+
+
+class Found(NamedTuple):
+    """What a run has found of a clip."""
+
+    clip: Clip
+    folder: pathlib.Path
+    tracks: PointTracks
+    group: np.ndarray
+
+    @property
+    def num_groups(self) -> int:
+        """Bodies, without what rests."""
+        return max(int(self.group.max(initial=0)), 0)
+
+    def labels(self, t: int) -> np.ndarray | None:
+        """The masks of a frame; None where there are none."""
+        path = self.folder / "labels" / f"{self.clip.frame_ids[t]}.png"
+        return images.read_labels(path) if path.exists() else None
+
+    def flow(self, t: int) -> np.ndarray | None:
+        """To the next frame; None at the end."""
+        path = self.folder / "flow" / "gap1" / f"{self.clip.frame_ids[t]}.npz"
+        return flow_files.read_flow(path) if path.exists() else None
+
+
+def read_found(clip: Clip, folder: pathlib.Path) -> Found:
+    """Reads a clip's folder.
+
+    Raises:
+      UsageError: a file is damaged.
+    """
+    tracks = point_files.read_points(folder / "points.npz", clip.num_frames)
+    group = point_files.read_groups(folder / "groups.npz", len(tracks))
+    return Found(clip, folder, tracks, group)
+
+
+def color_of(group: int) -> Color:
+    """Of a body: 1 is the first of the palette."""
+    return nth_color(group - 1) if group > 0 else NEUTRAL
+
+
+def track_picture(
+    image: np.ndarray, found: Found, t: int, width: int = WIDTH
+) -> np.ndarray:
+    """Points of a frame over a dim photo, with their paths, by colour of their group.
+
+    What rests is small and gray, points without a group are dark.
+    """
+    gray = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
+    scale = width / image.shape[1]
+    dim = np.repeat((0.55 * gray).astype(np.uint8)[..., None], 3, axis=2)
+    canvas = enlarged(dim, width)
+    seen, places = found.tracks.at(t)
+    ages = t - found.tracks.first[seen]
+    rows = found.tracks.offset[seen] + ages
+    for n in np.argsort(found.group[seen], kind="stable"):
+        group, row, place = int(found.group[seen[n]]), int(rows[n]), places[n]
+        color = color_of(group) if group >= 0 else UNKNOWN_COLOR
+        age = min(int(ages[n]), TRAIL)
+        if group > 0 and age:
+            path = found.tracks.xy[row - age : row + 1] * scale
+            line = [np.round(path * 16).astype(np.int32)]
+            cv2.polylines(canvas, line, False, color, 1, cv2.LINE_AA, 4)
+        at = tuple(np.round(place * scale * 16).astype(int).tolist())
+        radius = 40 if group > 0 else 20
+        cv2.circle(canvas, at, radius, color, -1, cv2.LINE_AA, 4)
+    return canvas
+
+
+def mask_picture(
+    image: np.ndarray, labels: np.ndarray, width: int = WIDTH
+) -> np.ndarray:
+    """Masks over a photo, each with its number."""
+    ids = [int(i) for i in np.unique(labels) if i > 0]
+    look = Look({i: color_of(i) for i in ids}, {i: str(i) for i in ids})
+    shown = {i: i for i in ids}
+    return draw_segments(image, labels, shown, look, width=width)
+
+
+def flow_picture(flow: np.ndarray) -> np.ndarray:
+    """Direction as hue, length as strength; the longest tenth is full."""
+    length = np.linalg.norm(flow, axis=-1)
+    largest = max(float(np.percentile(length, 90)), 1e-3)
+    turn = np.arctan2(flow[..., 1], flow[..., 0]) / (2 * np.pi) % 1
+    hsv = np.empty((*length.shape, 3), np.uint8)
+    hsv[..., 0] = turn * 180
+    hsv[..., 1] = 255 * np.clip(length / largest, 0, 1)
+    hsv[..., 2] = 255
+    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+
+
+def verdict_picture(
+    image: np.ndarray, labels: np.ndarray, truth: np.ndarray
+) -> np.ndarray:
+    """Where masks, all together, agree with the truth."""
+    return verdict(image, (labels > 0).astype(np.float32), truth > 0)
+
+
+def write_overlay(
+    path: pathlib.Path,
+    found: Found,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[SkippedFrame]:
+    """Writes the video of a clip: its tracks beside its masks, frame by frame.
+
+    Returns:
+      The frames that could not be read; they are left out.
+    """
+    clip, skipped = found.clip, []
+    arrays.make_folder(path.parent)
+    with VideoWriter(path, clip.fps) as video:
+        for row in host_frames(clip, ["frames"]):
+            t = row.frame_idx
+            try:
+                page = None if row.skipped else _page(found, t, row.layers)
+            except FrameError as err:
+                skipped.append(SkippedFrame(t, str(err)))
+                continue
+            if row.skipped is not None:
+                skipped.append(row.skipped)
+            if page is not None:
+                video.write(page)
+            if progress is not None:
+                progress(t + 1, clip.num_frames)
+    return skipped
+
+
+def _page(found: Found, t: int, layers: Mapping[str, Any]) -> np.ndarray | None:
+    image, labels = layers["frames"], found.labels(t)
+    if image is None:
+        return None
+    if labels is None:
+        labels = np.zeros(image.shape[:2], np.int32)
+    clock = f"{found.clip.frame_ids[t]}   {t / found.clip.fps:.1f} s"
+    pictures = [track_picture(image, found, t), mask_picture(image, labels)]
+    return sheet([(pictures, [f"Tracks   {clock}", "Masks"])], WIDTH)

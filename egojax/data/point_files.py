@@ -1,0 +1,104 @@
+"""The point tracks of a clip on disk, and the group of each.
+
+points.npz   first, count   int32 (N,), see `types.PointTracks`
+             xy             int16 (M, 2), steps of a pixel, track after track
+             steps          int: steps in a pixel, see `data.track_files`
+             size           int (2,): height and width of the images
+             version        int: 1
+groups.npz   group          int32 (N,): -1 unknown, 0 static, from 1 on bodies
+"""
+
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from egojax.data import arrays
+from egojax.data.track_files import LIMIT, STEPS, steps_per_pixel
+from egojax.errors import UsageError
+from egojax.types import PointTracks
+
+VERSION = 1
+FIELDS = ("first", "count", "xy", "steps", "size", "version")
+
+
+def write_points(path: pathlib.Path, tracks: PointTracks) -> None:
+    """Writes the tracks of a clip.
+
+    Raises:
+      ValueError: places that are not finite.
+    """
+    if not np.isfinite(tracks.xy).all():
+        raise ValueError("tracks with places that are not finite")
+    steps = steps_per_pixel(tracks.size_hw)
+    limit = LIMIT * STEPS
+    places = np.clip(np.rint(tracks.xy.astype(np.float64) * steps), -limit, limit)
+    arrays.write_npz(
+        path,
+        {
+            "first": np.asarray(tracks.first, np.int32),
+            "count": np.asarray(tracks.count, np.int32),
+            "xy": places.astype(np.int16),
+            "steps": np.asarray(steps),
+            "size": np.asarray(tracks.size_hw),
+            "version": np.asarray(VERSION),
+        },
+    )
+
+
+def read_points(path: pathlib.Path, num_frames: int) -> PointTracks:
+    """Reads the tracks of a clip of so many frames.
+
+    Raises:
+      UsageError: damaged, or of another clip.
+    """
+    found = arrays.read_npz(path)
+    missing = [name for name in FIELDS if name not in found]
+    if missing:
+        raise UsageError(f"{path}: no point tracks: without {', '.join(missing)}")
+    problem = _problem(found, num_frames)
+    if problem:
+        raise UsageError(f"{path}: {problem}; --only=tracks writes it again")
+    high, wide = found["size"].tolist()
+    return PointTracks(
+        found["first"].astype(np.int32),
+        found["count"].astype(np.int32),
+        found["xy"].astype(np.float32) / np.float32(found["steps"]),
+        (high, wide),
+    )
+
+
+def _problem(found: dict[str, Any], num_frames: int) -> str:
+    """Why these are no tracks of a clip; empty if they are."""
+    first, count, places = found["first"], found["count"], found["xy"]
+    kinds = [found[name].dtype.kind in "iu" for name in FIELDS]
+    if not all(kinds) or first.ndim != 1 or first.shape != count.shape:
+        return "expected whole numbers, first and count of one length"
+    if found["size"].shape != (2,) or found["steps"].shape or found["steps"] < 1:
+        return "expected a size of two numbers, and one step or more in a pixel"
+    if (count < 1).any() or places.shape != (int(count.sum(dtype=np.int64)), 2):
+        return f"{len(first)} tracks and places {places.shape} do not agree"
+    end = (first.astype(np.int64) + count).max(initial=0)
+    if first.min(initial=0) < 0 or end > num_frames:
+        return f"tracks up to frame {end}; the clip has {num_frames}"
+    return ""
+
+
+def write_groups(path: pathlib.Path, group: np.ndarray) -> None:
+    """Writes the group of each track."""
+    arrays.write_npz(path, {"group": np.asarray(group, np.int32)})
+
+
+def read_groups(path: pathlib.Path, num_tracks: int) -> np.ndarray:
+    """Reads the group of each of so many tracks, int32 (N,).
+
+    Raises:
+      UsageError: damaged, or of other tracks.
+    """
+    group = arrays.read_npz(path).get("group")
+    if group is None or group.shape != (num_tracks,) or group.dtype.kind not in "iu":
+        raise UsageError(
+            f"{path}: expected `group`, whole numbers ({num_tracks},); --only=group "
+            "writes it again"
+        )
+    return group.astype(np.int32)

@@ -1,0 +1,115 @@
+"""Groups of tracks over a clip of any length: in pieces that overlap, joined by tracks.
+
+A piece is grouped by its longest windows that show any motion: long ones tell slow
+motions from noise, short ones see things that no point can be followed on for long.
+Bodies of two pieces are one where they share tracks. What has moved once stays a body.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from egojax.methods.motion_groups import (
+    STATIC,
+    UNKNOWN,
+    GroupSettings,
+    group_tracks,
+)
+from egojax.methods.motion_windows import windows
+from egojax.types import PointTracks
+
+HOPS = 6  # Windows begin so often within the length of one.
+
+
+def group_clip(
+    tracks: PointTracks,
+    num_frames: int,
+    *,
+    lengths: Sequence[int] = (31, 11, 5),
+    piece: int = 80,
+    overlap: int = 40,
+    settings: GroupSettings | None = None,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> np.ndarray:
+    """The group of each track, int32 (N,): `STATIC`, 1, 2, ... or `UNKNOWN`.
+
+    Args:
+      num_frames: Of the clip.
+      lengths: Frames of windows, the first to be tried first.
+      piece: Frames that are grouped at once.
+      overlap: Frames that a piece has in common with the next.
+      progress: Told how many frames are done, of how many.
+
+    Raises:
+      ValueError: pieces that do not get on.
+    """
+    if not 0 <= overlap < piece:
+        raise ValueError(f"pieces of {piece} frames that overlap by {overlap}")
+    found = np.full(len(tracks), UNKNOWN)
+    for start, stop in pieces(num_frames, piece, overlap):
+        group = _of_piece(tracks, start, stop, lengths, settings, seed)
+        found = joined(found, group)
+        if progress is not None:
+            progress(stop, num_frames)
+    return found.astype(np.int32)
+
+
+def pieces(num_frames: int, piece: int, overlap: int) -> Iterator[tuple[int, int]]:
+    """First frames and ends; the last piece is whole, and overlaps by more."""
+    start = 0
+    while start + piece < num_frames:
+        yield start, start + piece
+        start = min(start + piece - overlap, num_frames - piece)
+    if num_frames:
+        yield start, num_frames
+
+
+def _of_piece(
+    tracks: PointTracks,
+    start: int,
+    stop: int,
+    lengths: Sequence[int],
+    settings: GroupSettings | None,
+    seed: int,
+) -> np.ndarray:
+    group = np.full(len(tracks), UNKNOWN)
+    for length in lengths:
+        hop = max(1, length // HOPS)
+        some = list(windows(tracks, start, stop, length, hop, seed))
+        if some:
+            group = group_tracks(some, len(tracks), settings, seed)
+        if (group > STATIC).any():
+            break
+    return group
+
+
+def joined(found: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """The groups so far, and those of one more piece under the same numbers.
+
+    Args:
+      found: Int (N,), of the pieces before.
+      group: Int (N,), of this one, with numbers of its own.
+
+    Returns:
+      Int (N,). A body of this piece is the one before that most of its tracks were of,
+      if those are half or more of all that were any body; of two such, the one with
+      more. Others get new numbers.
+    """
+    name = np.zeros(group.max(initial=0) + 1, np.int64)
+    table = np.zeros((len(name), found.max(initial=0) + 1), np.int64)
+    both = (found > STATIC) & (group > STATIC)
+    np.add.at(table, (group[both], found[both]), 1)
+    taken = set()
+    order = np.argsort(-table.max(1), kind="stable")
+    for body in order[order > 0].tolist():
+        best = int(table[body].argmax())
+        shared = table[body, best]
+        if shared and 2 * shared >= table[body].sum() and best not in taken:
+            name[body] = best
+            taken.add(best)
+    fresh = np.flatnonzero((name == 0) & (np.arange(len(name)) > 0))
+    name[fresh] = max(found.max(initial=0), 0) + 1 + np.arange(len(fresh))
+    moved = np.where(group > STATIC, name[np.maximum(group, 0)], group)
+    is_new = (found == UNKNOWN) | ((found == STATIC) & (group > STATIC))
+    return np.where(is_new, moved, found)

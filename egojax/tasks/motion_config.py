@@ -1,0 +1,132 @@
+"""The config of motion segmentation: what is allowed, and its clips.
+
+See `configs/motion_seg.py` for what the fields mean.
+"""
+
+import dataclasses
+import math
+from typing import Any
+
+from egojax.data import stream
+from egojax.data.world.imperfect import PRESETS
+from egojax.errors import UsageError
+from egojax.methods.dense_flow import FLOWS, LEAST_SIDE
+from egojax.methods.group_masks import MaskSettings
+from egojax.methods.motion_groups import GroupSettings
+from egojax.methods.point_tracking import TrackSettings
+from egojax.metrics import MOTION_PROTOCOLS
+from egojax.tasks import clips, settings
+from egojax.types import Clip
+
+CHOICES = {
+    "data.name": clips.READERS,
+    "data.split": ("train", "val", "trainval", "test", "all"),
+    "world.faults": PRESETS,
+    "world.scene": ("kitchen", *clips.SCENES),
+    "flow.method": FLOWS,
+    "eval.protocol": MOTION_PROTOCOLS,
+}
+LEAST = {
+    **{f"data.{name}": 1 for name in ("stride", "repeat")},
+    "data.max_frames": 0,
+    "data.fps": 1e-3,
+    "world.num_frames": 0,
+    "tracks.stride": 1,
+    "tracks.tolerance": 1e-3,
+    "tracks.texture": 0,
+    "group.piece": 5,
+    "group.overlap": 0,
+    **{f"group.{name}": 1e-6 for name in ("noise", "precision")},
+    **{f"group.{name}": 0 for name in ("tolerance", "repulsion", "turning", "calm")},
+    **{f"group.{name}": 0 for name in ("distant", "moving", "least_motion", "typical")},
+    **{f"group.{name}": 1 for name in ("neighbours", "least")},
+    "masks.size": 2,
+    **{f"masks.{name}": 1e-9 for name in ("contrast", "floor", "evidence", "epsilon")},
+    **{f"masks.{name}": 0 for name in ("memory", "radius")},
+    "read.ahead": 1,
+    "read.keep": 0,
+}
+MOST = {
+    "tracks.stride": 1000,
+    "group.piece": 2000,
+    "group.typical": 100,
+    "group.neighbours": 1000,
+    "group.distant": 1000,
+    "masks.size": 200,
+    "masks.radius": 100,
+}
+PATHS = ("data.root", "world.camera_path")
+YEARS = (2016, 2017)
+LEAST_WINDOW, LEAST_FRAMES = 3, 2
+
+
+def check(config: Any) -> None:
+    """Refuses what the job does not understand.
+
+    Raises:
+      UsageError: a line for each field.
+    """
+    settings.check(config, CHOICES, LEAST, MOST)
+    problems = []
+    if config.data.year not in YEARS:
+        problems.append(f"config.data.year={config.data.year}: there are 2016, 2017")
+    if config.group.overlap >= config.group.piece:
+        problems.append(
+            f"config.group.overlap={config.group.overlap}: expected less than "
+            f"config.group.piece={config.group.piece}"
+        )
+    lengths = tuple(config.group.lengths)
+    whole = all(isinstance(n, int) and n >= LEAST_WINDOW for n in lengths)
+    if not (lengths and whole and sorted(lengths, reverse=True) == [*lengths]):
+        problems.append(
+            f"config.group.lengths={lengths}: expected numbers of frames, "
+            f"{LEAST_WINDOW} or more, the longest first"
+        )
+    if problems:
+        raise UsageError.from_problems(problems)
+
+
+def prepared(config: Any, clip: Clip) -> Clip:
+    """Nothing is done to a clip before it is cut."""
+    del config
+    return clip
+
+
+def settled(config: Any, clip: Clip) -> Clip:
+    """The clip, if there is anything in it that can move.
+
+    Raises:
+      UsageError: no images, too small ones, or a single one.
+    """
+    if clip.frames is None:
+        raise UsageError(f"{clip.name}: no images to find motion in")
+    if clip.num_frames < LEAST_FRAMES:
+        raise UsageError(f"{clip.name}: one frame; motion takes {LEAST_FRAMES} or more")
+    if min(clip.size_hw) < LEAST_SIDE:
+        high, wide = clip.size_hw
+        raise UsageError(
+            f"{clip.name}: images of {wide} x {high}; expected {LEAST_SIDE} pixels or "
+            "more each way"
+        )
+    # What a folder calls labels may be the truth: nothing of it is looked at.
+    notes = tuple(note for note in clip.notes if "no camera poses" not in note)
+    frames = clip.frames
+    if clip.num_frames * math.prod(clip.size_hw) * 3 <= config.read.keep * 1e6:
+        frames = stream.kept(frames)
+    return clip.replace(frames=frames, labels=None, segments=None, notes=notes)
+
+
+def track_settings(config: Any) -> TrackSettings:
+    """How points are sown and lost."""
+    return TrackSettings(**config.tracks)
+
+
+def group_settings(config: Any) -> GroupSettings:
+    """What counts as the same motion."""
+    names = {field.name for field in dataclasses.fields(GroupSettings)}
+    return GroupSettings(**{k: v for k, v in config.group.items() if k in names})
+
+
+def mask_settings(config: Any) -> MaskSettings:
+    """How what points say is spread over the pixels."""
+    return MaskSettings(**config.masks)

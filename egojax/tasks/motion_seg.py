@@ -1,0 +1,244 @@
+"""The job of motion segmentation: flow, point tracks, groups of them, masks."""
+
+import functools
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from egojax.data import arrays, flow_files, images, motion_results, point_files
+from egojax.data.motion_results import SoftMasks
+from egojax.data.runs import ClipFolder
+from egojax.data.stream import host_frames
+from egojax.data.values import flatten
+from egojax.errors import FrameError, UsageError
+from egojax.methods import clip_groups, group_masks, motion_scores, point_tracking
+from egojax.methods.dense_flow import FLOWS
+from egojax.methods.motion_scores import JudgedFrame
+from egojax.task import Progress, Stage, Task
+from egojax.tasks import clips, motion_config, motion_summary
+from egojax.types import Clip, SkippedFrame
+
+FORWARD, BACKWARD = "flow/gap1", "flow/gap-1"
+POINTS, GROUPS, LABELS = "points.npz", "groups.npz", "labels"
+
+
+def make(config: Any, mode: str, folder: pathlib.Path) -> Task:
+    """Reads the config; see `configs/motion_seg.py` for what its fields mean."""
+    del folder
+    if mode == "synthesize":
+        raise UsageError(
+            "--mode=synthesize: configs/tracking.py writes procedural clips"
+        )
+    motion_config.check(config)
+    return Task(
+        clips=clips.make(config, motion_config.prepared, motion_config.settled),
+        stages=_stages(config),
+        summary=functools.partial(
+            motion_summary.summary, protocol=config.eval.protocol
+        ),
+        runs=("score",) if mode == "eval" else (),
+        paths=motion_config.PATHS,
+    )
+
+
+def _stages(config: Any) -> tuple[Stage, ...]:
+    """The chain. What no stage is said to read, the clip depends on."""
+    flat = flatten(config.to_dict())
+
+    def group(*names: str) -> dict[str, Any]:
+        return {k: v for k, v in flat.items() if k.split(".")[0] in names}
+
+    return (
+        Stage(
+            "flow",
+            functools.partial(_flow, config),
+            reads=group("flow"),
+            writes=("flow",),
+        ),
+        Stage(
+            "tracks",
+            functools.partial(_tracks, config),
+            reads=group("tracks"),
+            needs=("flow",),
+            writes=(POINTS,),
+        ),
+        Stage(
+            "group",
+            functools.partial(_group, config),
+            reads=group("group"),
+            needs=(POINTS,),
+            writes=(GROUPS,),
+        ),
+        Stage(
+            "masks",
+            functools.partial(_masks, config),
+            reads=group("masks") | {"show.official": config.show.official},
+            needs=(POINTS, GROUPS),
+            writes=(LABELS, "official"),
+        ),
+        Stage(
+            "score",
+            functools.partial(_score, config),
+            reads=group("eval"),
+            needs=(POINTS, GROUPS, LABELS),
+            writes=("scores.json",),
+        ),
+    )
+
+
+# ------------------------------------------------------------------------------ flow
+
+
+def _flow(
+    config: Any, clip: Clip, folder: ClipFolder, progress: Progress
+) -> list[SkippedFrame]:
+    """Files that are there are kept: a run that was killed goes on."""
+    method = FLOWS[config.flow.method]
+    for name in (FORWARD, BACKWARD):
+        arrays.make_folder(folder.path / name)
+    skipped, before = [], None
+    for frame in host_frames(clip, ["frames"], config.read.ahead):
+        t = frame.frame_idx
+        if frame.skipped is not None:
+            skipped.append(frame.skipped)
+        image = frame.layers.get("frames")
+        if image is not None and before is not None:
+            for name, at, pair in (
+                (FORWARD, t - 1, (before, image)),
+                (BACKWARD, t, (image, before)),
+            ):
+                path = folder.path / name / f"{clip.frame_ids[at]}.npz"
+                if not path.exists():
+                    flow_files.write_flow(path, method(*pair))
+        before = image
+        progress(t + 1, clip.num_frames)
+    return skipped
+
+
+def _read_flow(folder: ClipFolder, name: str, frame_id: str) -> np.ndarray | None:
+    path = folder.path / name / f"{frame_id}.npz"
+    return flow_files.read_flow(path) if path.exists() else None
+
+
+# ---------------------------------------------------------------------------- tracks
+
+
+def _tracks(
+    config: Any, clip: Clip, folder: ClipFolder, progress: Progress
+) -> list[SkippedFrame]:
+    tracks = point_tracking.gather(_seen(config, clip, folder, progress), clip.size_hw)
+    point_files.write_points(folder.path / POINTS, tracks)
+    return []
+
+
+def _seen(
+    config: Any, clip: Clip, folder: ClipFolder, progress: Progress
+) -> Iterator[point_tracking.Seen]:
+    settings, names = motion_config.track_settings(config), clip.frame_ids
+    state = point_tracking.start()
+    flow = None  # That leads to the frame.
+    for frame in host_frames(clip, ["frames"], config.read.ahead):
+        t = frame.frame_idx
+        image = frame.layers.get("frames")
+        if image is None:
+            flow, state = None, point_tracking.skip(state)
+            continue
+        onward = _read_flow(folder, FORWARD, names[t])
+        back = None if flow is None else _read_flow(folder, BACKWARD, names[t])
+        state, seen = point_tracking.step(state, image, flow, back, onward, settings)
+        yield seen
+        flow = onward
+        progress(t + 1, clip.num_frames)
+
+
+# ----------------------------------------------------------------------------- group
+
+
+def _group(
+    config: Any, clip: Clip, folder: ClipFolder, progress: Progress
+) -> list[SkippedFrame]:
+    tracks = point_files.read_points(folder.path / POINTS, clip.num_frames)
+    found = clip_groups.group_clip(
+        tracks,
+        clip.num_frames,
+        lengths=tuple(config.group.lengths),
+        piece=config.group.piece,
+        overlap=config.group.overlap,
+        settings=motion_config.group_settings(config),
+        seed=config.seed,
+        progress=progress,
+    )
+    point_files.write_groups(folder.path / GROUPS, found)
+    return []
+
+
+# ----------------------------------------------------------------------------- masks
+
+
+def _masks(
+    config: Any, clip: Clip, folder: ClipFolder, progress: Progress
+) -> list[SkippedFrame]:
+    assert clip.frames is not None
+    tracks = point_files.read_points(folder.path / POINTS, clip.num_frames)
+    group = point_files.read_groups(folder.path / GROUPS, len(tracks))
+    arrays.make_folder(folder.path / LABELS)
+    skipped = []
+    found = group_masks.soft_masks(
+        clip.frames,
+        tracks,
+        group,
+        max(int(group.max(initial=0)), 0) + 1,
+        motion_config.mask_settings(config),
+    )
+    for frame in found:
+        if frame.skipped is not None:
+            skipped.append(frame.skipped)
+        if frame.scores is None:
+            continue
+        name = clip.frame_ids[frame.frame_idx]
+        labels = frame.scores.argmax(0).astype(np.int32)
+        images.write_labels(folder.path / LABELS / f"{name}.png", labels)
+        if config.show.official:
+            soft = SoftMasks(1 - frame.scores[0], frame.scores)
+            motion_results.write_frame(
+                folder.path / "official", clip.name, name, soft, labels
+            )
+        progress(frame.frame_idx + 1, clip.num_frames)
+    return skipped
+
+
+# ----------------------------------------------------------------------------- score
+
+
+def _score(
+    config: Any, clip: Clip, folder: ClipFolder, progress: Progress
+) -> list[SkippedFrame]:
+    del config
+    skipped: list[SkippedFrame] = []
+    tracks = point_files.read_points(folder.path / POINTS, clip.num_frames)
+    group = point_files.read_groups(folder.path / GROUPS, len(tracks))
+    judged = _judged(clip, folder, progress, skipped)
+    found = motion_scores.score_clip(judged, tracks, group)
+    rows = {
+        "names": found.names,
+        "frames": {clip.frame_ids[t]: row for t, row in found.frames.items()},
+        "pairs": {str(body): group for body, group in found.pairs.items()},
+    }
+    arrays.write_json(folder.path / "scores.json", rows)
+    return skipped
+
+
+def _judged(
+    clip: Clip, folder: ClipFolder, progress: Progress, skipped: list[SkippedFrame]
+) -> Iterator[JudgedFrame]:
+    for t, truth in motion_scores.true_frames(clip):
+        path = folder.path / LABELS / f"{clip.frame_ids[t]}.png"
+        try:
+            labels = images.read_labels(path, clip.size_hw)
+        except FrameError as err:
+            skipped.append(SkippedFrame(t, str(err)))
+            continue
+        yield JudgedFrame(t, truth, labels)
+        progress(t + 1, clip.num_frames)
