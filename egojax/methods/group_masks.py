@@ -34,11 +34,11 @@ TINY = 1e-12  # A sum of evidence below it is none.
 class MaskSettings:
     """How what the points say is spread."""
 
-    size: int = 8  # Pixels across a superpixel.
+    size: int = 6  # Pixels across a superpixel.
     contrast: float = 1.5  # CIE Lab: a difference of colour that is an edge.
     floor: float = 1e-3  # What of a link is left across the sharpest edge.
-    evidence: float = 0.1  # A point's weight beside the links of a superpixel.
-    memory: float = 0.15  # Weight of the frame before; 0 = each frame for itself.
+    evidence: float = 0.07  # A point's weight beside the links of a superpixel.
+    memory: float = 0.1  # Weight of the frame before; 0 = each frame for itself.
     radius: int = 4  # Pixels, of the guided filter; 0 = superpixels as they are.
     epsilon: float = 1e-4  # Of the guided filter, for colours in [0, 1].
 
