@@ -57,29 +57,28 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         texture=0.125,  # Of the mean corner strength, where points are sown.
     )
     config.group = dict(
-        lengths=(31, 11, 5),  # Frames of windows; shorter ones where no motion shows.
+        lengths=(15, 5),  # Frames of windows; the short ones for tracks that end soon.
         piece=80,  # Frames that are grouped at once,
         overlap=40,  # and of them those that the next piece sees, too.
         # Lengths are pixels, noise is that of a window; see methods/motion_groups.py.
-        noise=0.3,
+        noise=0.5,
         tolerance=2.0,
         repulsion=6.0,
         turning=0.5,
         neighbours=12,
         calm=3.0,
         distant=8,
-        moving=2.0,
-        least_motion=0.3,
+        moving=4.0,
+        least_motion=2.5,
         typical=75.0,
         least=6,
-        precision=1.0,
     )
     config.masks = dict(  # See methods/group_masks.py.
-        size=8,
+        size=6,
         contrast=1.5,
         floor=1e-3,
-        evidence=0.1,
-        memory=0.15,
+        evidence=0.07,
+        memory=0.1,
         radius=4,
         epsilon=1e-4,
     )
@@ -100,7 +99,8 @@ def _smoke(config):
     """Seconds on a CPU: few frames, small ones."""
     config.world.size_hw = (96, 160)
     config.data.max_frames = 16
-    config.group.lengths = (11, 5)
+    config.group.lengths = (7, 5)
+    config.group.least_motion = 1.0
     config.tracks.stride = 4
 
 

@@ -101,7 +101,7 @@ def _scores(names: Mapping[str, Any]) -> str:
         for name, (title, meaning) in NUMBERS.items()
         if math.isfinite(number(names.get(name)))
     ]
-    if not rows:
+    if "J" not in names:
         lead = "The truth of this clip is not known, so nothing is scored."
         return page.section("Scores", lead, "")
     lead = "Against the truth, of which nothing was used. Shares are percent."

@@ -279,7 +279,8 @@ def file_source(
 def write_image(path: pathlib.Path, image: np.ndarray, quality: int = 95) -> None:
     """Writes an RGB or gray uint8 image as PNG or JPEG, by the suffix."""
     pixels = image if image.ndim == 2 else image[..., ::-1]
-    options = [cv2.IMWRITE_JPEG_QUALITY, quality]
+    is_jpeg = path.suffix.lower() in (".jpg", ".jpeg")
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality] if is_jpeg else []
     _write_encoded(path, np.ascontiguousarray(pixels), options)
 
 

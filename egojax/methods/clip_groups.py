@@ -1,8 +1,8 @@
 """Groups of tracks over a clip of any length: in pieces that overlap, joined by tracks.
 
-A piece is grouped by its longest windows that show any motion: long ones tell slow
-motions from noise, short ones see things that no point can be followed on for long.
-Bodies of two pieces are one where they share tracks. What has moved once stays a body.
+A piece is grouped by long windows, which tell slow motions from noise; the tracks that
+do not last so long, by shorter ones. Bodies of two groupings are one where they share
+tracks. What has moved once stays a body.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -18,14 +18,14 @@ from egojax.methods.motion_groups import (
 from egojax.methods.motion_windows import windows
 from egojax.types import PointTracks
 
-HOPS = 6  # Windows begin so often within the length of one.
+HOPS = 4  # Windows begin so often within the length of one.
 
 
 def group_clip(
     tracks: PointTracks,
     num_frames: int,
     *,
-    lengths: Sequence[int] = (31, 11, 5),
+    lengths: Sequence[int] = (15, 5),
     piece: int = 80,
     overlap: int = 40,
     settings: GroupSettings | None = None,
@@ -36,7 +36,7 @@ def group_clip(
 
     Args:
       num_frames: Of the clip.
-      lengths: Frames of windows, the first to be tried first.
+      lengths: Frames of windows, the longest first; what one says holds for the next.
       piece: Frames that are grouped at once.
       overlap: Frames that a piece has in common with the next.
       progress: Told how many frames are done, of how many.
@@ -76,11 +76,10 @@ def _of_piece(
     group = np.full(len(tracks), UNKNOWN)
     for length in lengths:
         hop = max(1, length // HOPS)
-        some = list(windows(tracks, start, stop, length, hop, seed))
+        some = list(windows(tracks, start, stop, length, hop))
         if some:
-            group = group_tracks(some, len(tracks), settings, seed)
-        if (group > STATIC).any():
-            break
+            shorter = group_tracks(some, len(tracks), settings, seed)
+            group = np.where(group == UNKNOWN, joined(group, shorter), group)
     return group
 
 

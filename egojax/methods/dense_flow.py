@@ -68,4 +68,5 @@ def lookup(field: np.ndarray, points_xy: np.ndarray) -> np.ndarray:
     # (0.5, 0.5) is the centre of the first pixel; OpenCV counts centres from 0.
     x, y = np.asarray(points_xy, np.float32).T[:, :, None] - np.float32(0.5)
     border = cv2.BORDER_REPLICATE
-    return cv2.remap(field, x, y, cv2.INTER_LINEAR, borderMode=border)[:, 0]
+    found = cv2.remap(field, x, y, cv2.INTER_LINEAR, borderMode=border)
+    return found.reshape(len(points_xy), field.shape[-1])

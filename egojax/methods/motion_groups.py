@@ -4,16 +4,17 @@ Tracks are the nodes of a graph. Its edges join neighbours of a window, and attr
 where what is left of both without the dominant motion is alike in every window that
 has both; they repel where it is not in any. Tracks that rest in all windows attract
 each other from wherever they are. The graph falls into parts (`multicut`). A part that
-the dominant motion explains is static; the others are joined where one subspace of few
-dimensions takes fewer bits for both than two.
+the dominant motion explains is static; the others are joined where they move alike, but
+for what a turn of the body can explain.
 
 Source: Ochs et al. 2014 (the largest difference over time tells tracks apart); Keuper
-et al. 2015 (multicut of tracks, which finds the number of parts); Rao et al. 2010
-(coding length of trajectories, in `coding_length`). The three are put together here for
-residuals against a rigid motion in perspective, so that parallax cuts nothing.
+et al. 2015 (multicut of tracks, which finds the number of parts). Differs: residuals
+against the dominant motion, so that a camera that moves cuts nothing; edges over any
+distance between what rests.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -23,26 +24,25 @@ from egojax.methods.motion_windows import WindowMotion
 from egojax.methods.multicut import contract
 
 UNKNOWN, STATIC = -1, 0  # Groups of tracks; from 1 on, bodies that move.
+LEAST_SEEN = 4  # Tracks of a part in a window that tell its motion there.
+ALIKE = 0.35  # Share of the motion by which parts of one body may differ.
 
 
 @dataclasses.dataclass(frozen=True)
 class GroupSettings:
     """What counts as the same motion. Lengths are pixels; noise is the window's."""
 
-    noise: float = 0.3  # At least, in any window.
+    noise: float = 0.5  # At least, in any window.
     tolerance: float = 2.0  # Squared difference, in squared noise, that is still alike.
     repulsion: float = 6.0  # The most that an edge repels.
     turning: float = 0.5  # Of the motion, over 100 pixels: how it may change in a body.
     neighbours: int = 12
     calm: float = 3.0  # Times noise: a track that rests in every window.
     distant: int = 8  # Edges of each such track to others.
-    # Parts are static whose residual is below so often the noise, or so many pixels
-    # times the root of a window's frames.
-    moving: float = 2.0
-    least_motion: float = 0.3
+    moving: float = 4.0  # Times noise: parts whose residual is below are static,
+    least_motion: float = 2.5  # and below so many pixels.
     typical: float = 75.0  # Percentile over windows, of a part's residual.
     least: int = 6  # Tracks of a part.
-    precision: float = 1.0  # Pixels, of the coding length.
 
 
 def group_tracks(
@@ -157,11 +157,9 @@ def _typical_motion(
     """
     found = np.full((part.max() + 1, len(windows)), np.nan)
     for n, window in enumerate(windows):
-        frames = len(window.residual)
-        least = settings.least_motion * frames**0.5
-        unit = max(settings.moving * window.noise, least)
+        unit = max(settings.moving * window.noise, settings.least_motion)
         for p, rows in _rows_by_part(part[window.tracks]):
-            if len(rows) >= 4:
+            if len(rows) >= LEAST_SEEN:
                 middle = np.median(window.residual[:, rows], axis=1)
                 found[p, n] = np.sqrt((middle**2).sum(-1).mean()) / unit
     out = np.full(len(found), np.nan)
@@ -178,42 +176,6 @@ def _rows_by_part(part: np.ndarray) -> list[tuple[int, np.ndarray]]:
 
 # -------------------------------------------------------------------------- bodies
 
-DIMENSIONS = 10  # Of residuals, that bodies are compared in.
-
-
-@dataclasses.dataclass(frozen=True)
-class Moments:
-    """Sums over points of a window: enough for their coding length."""
-
-    count: float
-    total: np.ndarray  # (D,)
-    square: np.ndarray  # (D, D)
-
-    def __add__(self, other: "Moments") -> "Moments":
-        return Moments(
-            self.count + other.count,
-            self.total + other.total,
-            self.square + other.square,
-        )
-
-    @classmethod
-    def of(cls, points: np.ndarray) -> "Moments":
-        """Of points (D, n)."""
-        return cls(float(points.shape[1]), points.sum(1), points @ points.T)
-
-
-def coding_length(moments: Moments, precision: float) -> float:
-    """Bits that points of one Gaussian take, to within a precision.
-
-    Source: Ma et al. 2007 (lossy data coding), Eq. 8 of Rao et al. 2010.
-    """
-    depth, count = len(moments.total), moments.count
-    mean = moments.total / count
-    spread = moments.square / count - np.outer(mean, mean)
-    volume = np.linalg.slogdet(np.eye(depth) + depth / precision**2 * spread)[1]
-    place = np.log1p(mean @ mean / precision**2)
-    return ((count + depth) / 2 * volume + depth / 2 * place) / np.log(2)
-
 
 def _join_bodies(
     windows: Sequence[WindowMotion],
@@ -221,59 +183,53 @@ def _join_bodies(
     bodies: np.ndarray,
     settings: GroupSettings,
 ) -> list[list[int]]:
-    """Parts by body: two are one where that saves bits in the windows that see both."""
-    seen = _body_moments(windows, part, bodies)
-    members = {int(b): [int(b)] for b in bodies}
-    gains = {
-        (a, b): _saved(seen[a], seen[b], settings.precision)
-        for n, a in enumerate(members)
-        for b in [*members][:n]
-    }
-    while gains:
-        (a, b), gain = max(gains.items(), key=lambda item: item[1])
-        if gain <= 0:
-            break
-        members[b] += members.pop(a)
-        for n, moments in seen.pop(a).items():
-            seen[b][n] = seen[b][n] + moments if n in seen[b] else moments
-        gains = {pair: gain for pair, gain in gains.items() if a not in pair}
-        for c in members:
-            if c != b:
-                pair = (max(b, c), min(b, c))
-                gains[pair] = _saved(seen[b], seen[c], settings.precision)
-    return list(members.values())
+    """Parts by body: as long as any two differ little, the most alike are joined."""
+    gaps = _body_gaps(windows, part, bodies, settings)
+    members = [[n] for n in range(len(bodies))]
+    while True:
+        best, pair = 1.0, None
+        for a, b in itertools.combinations(range(len(members)), 2):
+            between = gaps[np.ix_(members[a], members[b])]
+            known = between[np.isfinite(between)]
+            if len(known) and known.max() < best:
+                best, pair = known.max(), (a, b)
+        if pair is None:
+            return [bodies[rows].tolist() for rows in members]
+        members[pair[0]] += members.pop(pair[1])
 
 
-def _body_moments(
-    windows: Sequence[WindowMotion], part: np.ndarray, bodies: np.ndarray
-) -> dict[int, dict[int, Moments]]:
-    """Of each body, by window."""
-    found: dict[int, dict[int, Moments]] = {int(b): {} for b in bodies}
-    for n, window in enumerate(windows):
-        mine = np.flatnonzero(np.isin(part[window.tracks], bodies))
-        if len(mine) < 4:
-            continue
-        rows = np.moveaxis(window.residual[:, mine], -1, 1).astype(np.float64)
-        rows = rows.reshape(-1, len(mine))
-        basis = np.linalg.eigh(rows @ rows.T)[1][:, -DIMENSIONS:]
-        points = basis.T @ rows
-        for p, columns in _rows_by_part(part[window.tracks[mine]]):
-            if len(columns) >= 4:
-                found[p][n] = Moments.of(points[:, columns])
-    return found
+def _body_gaps(
+    windows: Sequence[WindowMotion],
+    part: np.ndarray,
+    bodies: np.ndarray,
+    settings: GroupSettings,
+) -> np.ndarray:
+    """How far the motions of parts differ, (B, B); below 1 they may be one body's.
+
+    The largest over the windows that see both; NaN where none does.
+    """
+    gaps = np.full((len(bodies), len(bodies)), np.nan)
+    for window in windows:
+        found = {
+            p: rows
+            for p, rows in _rows_by_part(part[window.tracks])
+            if p in bodies and len(rows) >= LEAST_SEEN
+        }
+        seen = np.searchsorted(bodies, [*found])
+        rows = list(found.values())
+        motion = [np.median(window.residual[:, r], axis=1) for r in rows]
+        middle = [window.middle[r].mean(0) for r in rows]
+        level = max(settings.noise, window.noise)
+        for a, b in itertools.combinations(range(len(rows)), 2):
+            strength = max(_strength(motion[a]), _strength(motion[b]))
+            apart = np.linalg.norm(middle[a] - middle[b]) * settings.turning / 100
+            allowed = np.hypot(level, strength * np.hypot(ALIKE, min(apart, ALIKE)))
+            gap = _strength(motion[a] - motion[b]) / allowed
+            at = seen[a], seen[b]
+            gaps[at] = gaps[at[::-1]] = np.fmax(gaps[at], gap)
+    return gaps
 
 
-def _saved(
-    one: dict[int, Moments], other: dict[int, Moments], precision: float
-) -> float:
-    """Bits saved by one code for two bodies, on the average of common windows."""
-    common = one.keys() & other.keys()
-    if not common:
-        return -np.inf
-    saved = 0.0
-    for n in common:
-        a, b = one[n], other[n]
-        apart = sum(coding_length(m, precision) for m in (a, b))
-        named = -sum(m.count * np.log2(m.count / (a.count + b.count)) for m in (a, b))
-        saved += apart + named - coding_length(a + b, precision)
-    return saved / len(common)
+def _strength(motion: np.ndarray) -> float:
+    """The root mean square of a motion (T, 2), pixels."""
+    return float(np.sqrt((motion**2).sum(-1).mean()))

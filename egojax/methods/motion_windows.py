@@ -1,8 +1,8 @@
 """How points of a window move against what most of the scene does.
 
-In each window of some frames the dominant rigid motion, as a rule that of the static
-scene before a moving camera, is taken out of the tracks that last through it. What is
-left of a static point is noise, whatever its depth.
+In each window of some frames the dominant motion, as a rule that of the static scene
+before a moving camera, is taken out of the tracks that last through it. What is left of
+a static point is noise, and parallax where the scene is far from a plane.
 """
 
 from collections.abc import Iterator
@@ -10,10 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from egojax.ops import rigid_motion
+from egojax.ops import dominant_flow
 from egojax.types import PointTracks
 
-MOST_POINTS = 400  # That a motion is found from.
 LEAST_POINTS = 30  # Of a window that tells anything.
 CELL = 1 / 10  # Of the image's width: points in one cell weigh as one.
 PADDING = 512  # Counts of points are multiples of it, so that few programs compile.
@@ -35,7 +34,7 @@ class WindowMotion(NamedTuple):
 
 
 def windows(
-    tracks: PointTracks, start: int, stop: int, length: int, hop: int, seed: int = 0
+    tracks: PointTracks, start: int, stop: int, length: int, hop: int
 ) -> Iterator[WindowMotion]:
     """Yields the windows of frames start..stop - 1 with tracks enough to tell a motion.
 
@@ -49,36 +48,25 @@ def windows(
             continue
         numbers, places = tracks.through(begin, begin + length)
         if len(numbers) >= LEAST_POINTS:
-            residual = dominant_residual(places, tracks.size_hw, seed)
+            residual = without_dominant(places, tracks.size_hw)
             error = np.sqrt((residual**2).sum(-1).mean(0))
             yield WindowMotion(
                 begin, numbers, places.mean(0), residual, float(np.median(error))
             )
 
 
-def dominant_residual(
-    places: np.ndarray, size_hw: tuple[int, int], seed: int = 0
-) -> np.ndarray:
-    """Tracks without the rigid motion that most of the image follows, (T, n, 2).
+def without_dominant(places: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+    """Tracks without the motion that most of the image follows, (T, n, 2).
 
     Args:
       places: float32 (T, n, 2), pixels.
-      seed: Of the choice of points that the motion is found from.
     """
     frames, count, _ = places.shape
-    share = _shares(places[frames // 2], size_hw)
-    taken = np.arange(count)
-    if count > MOST_POINTS:
-        draw = np.random.default_rng(seed)
-        taken = draw.choice(count, MOST_POINTS, replace=False, p=share / share.sum())
-        share = np.ones(count)
-    points = np.zeros((frames, MOST_POINTS, 2), np.float32)
-    weights = np.zeros(MOST_POINTS, np.float32)
-    points[:, : len(taken)], weights[: len(taken)] = places[:, taken], share[taken]
-    cameras = rigid_motion.dominant_motion(points, weights).cameras
     padded = np.zeros((frames, -(-count // PADDING) * PADDING, 2), np.float32)
+    weights = np.zeros(padded.shape[1], np.float32)
     padded[:, :count] = places
-    return np.asarray(rigid_motion.reprojection(cameras, padded))[:, :count]
+    weights[:count] = _shares(places[frames // 2], size_hw)
+    return np.asarray(dominant_flow.dominant_residual(padded, weights))[:, :count]
 
 
 def _shares(places: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:

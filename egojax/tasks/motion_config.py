@@ -36,7 +36,7 @@ LEAST = {
     "tracks.texture": 0,
     "group.piece": 5,
     "group.overlap": 0,
-    **{f"group.{name}": 1e-6 for name in ("noise", "precision")},
+    "group.noise": 1e-6,
     **{f"group.{name}": 0 for name in ("tolerance", "repulsion", "turning", "calm")},
     **{f"group.{name}": 0 for name in ("distant", "moving", "least_motion", "typical")},
     **{f"group.{name}": 1 for name in ("neighbours", "least")},

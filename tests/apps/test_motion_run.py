@@ -1,0 +1,242 @@
+"""Motion segmentation through the launcher: all of it, stopped, misused."""
+
+import json
+import os
+import pathlib
+
+import cv2
+import numpy as np
+import pytest
+
+from egojax.apps import cli
+from egojax.data import arrays, flow_files, images, motion_results, point_files
+from egojax.methods import dense_flow
+from tests import moving_clips
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+STAGES = ["flow", "tracks", "group", "masks", "score", "show"]
+SMALL = [
+    "--config.tracks.stride=4",
+    "--config.group.lengths=(9,5)",
+    "--config.group.least_motion=1.0",
+]
+
+
+def launch(root: pathlib.Path, workdir: pathlib.Path, *words: str) -> int:
+    return cli.main(
+        [
+            "launch.py",
+            "--config=configs/motion_seg.py:folder",
+            f"--config.data.root={root}",
+            f"--workdir={workdir}",
+            *SMALL,
+            *words,
+        ]
+    )
+
+
+@pytest.fixture(autouse=True)
+def in_checkout(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory) -> pathlib.Path:
+    return moving_clips.write_clip(tmp_path_factory.mktemp("data") / "disk")
+
+
+@pytest.fixture(scope="module")
+def finished(clip, tmp_path_factory) -> pathlib.Path:
+    path = tmp_path_factory.mktemp("runs") / "whole"
+    os.chdir(ROOT)
+    assert launch(clip, path, "--config.show.official=True") == 0
+    return path
+
+
+def folder_of(run: pathlib.Path, name: str = "disk") -> pathlib.Path:
+    return run / "clips" / name
+
+
+def test_one_command_finds_what_moves(finished):
+    folder = folder_of(finished)
+    assert [*arrays.read_json(folder / "done.json")] == STAGES
+    names = arrays.read_json(folder / "scores.json")["names"]
+    assert names["J"] > 0.85 and names["bodies_IoU"] > 0.85
+    assert names["tracks_ARI"] > 0.9 and names["groups"] == 1
+    for name in ("overlay.mp4", "report.html"):
+        assert (folder / name).stat().st_size > 1000
+    metrics = json.loads((finished / "metrics.json").read_text())
+    assert metrics["all"]["motion_IoU"] == pytest.approx(names["J"], abs=1e-6)
+
+
+def test_the_masks_are_the_files(finished, clip):
+    labels = images.read_labels(folder_of(finished) / "labels" / "00008.png")
+    truth = moving_clips.frame(8)[1]
+    assert ((labels > 0) & (truth > 0)).sum() / ((labels > 0) | (truth > 0)).sum() > 0.8
+    hard = folder_of(finished) / "official" / "hard" / "disk" / "00008.png"
+    np.testing.assert_array_equal(motion_results.read_hard(hard), labels)
+    soft = folder_of(finished) / "official" / "soft" / "disk" / "00008.npz"
+    np.testing.assert_array_equal(
+        motion_results.read_soft(soft).foreground > 0.5, labels > 0
+    )
+
+
+def test_flow_and_tracks_are_those_of_the_frames(finished):
+    """The background pans by one pixel a frame to the left."""
+    folder = folder_of(finished)
+    flow = flow_files.read_flow(folder / "flow" / "gap1" / "00003.npz")
+    back = flow_files.read_flow(folder / "flow" / "gap-1" / "00004.npz")
+    rest = moving_clips.frame(3)[1] == 0
+    np.testing.assert_allclose(np.median(flow[rest], 0), [-1, 0], atol=0.1)
+    np.testing.assert_allclose(np.median(back[rest], 0), [1, 0], atol=0.1)
+    assert not (folder / "flow" / "gap1" / "00015.npz").exists()
+    tracks = point_files.read_points(folder / "points.npz", 16)
+    group = point_files.read_groups(folder / "groups.npz", len(tracks))
+    assert {*np.unique(group)} <= {-1, 0, 1} and len(tracks) > 300
+
+
+def test_the_report_says_what_was_found(finished):
+    text = (folder_of(finished) / "report.html").read_text()
+    assert "Motion: disk" in text and "things that move" in text
+    assert "http" not in text.replace("http://www.w3.org", "")
+
+
+def test_the_same_command_again_does_nothing(finished, clip, capsys):
+    assert launch(clip, finished, "--config.show.official=True") == 0
+    assert "nothing to do" in capsys.readouterr().out
+
+
+def test_a_run_stopped_in_its_flow_goes_on(clip, finished, tmp_path, monkeypatch):
+    calls = []
+
+    def stops(image, later):
+        calls.append(1)
+        if len(calls) == 9:
+            raise KeyboardInterrupt
+        return dense_flow.inverse_search(image, later)
+
+    monkeypatch.setitem(dense_flow.FLOWS, "dis", stops)
+    assert launch(clip, tmp_path / "run", "--config.show.overlay=False") == 130
+    assert launch(clip, tmp_path / "run", "--config.show.overlay=False") == 0
+    assert len(calls) == 9 + 30 - 8  # What was written is not computed again.
+    for name in ("points.npz", "groups.npz"):
+        old, new = (
+            arrays.read_npz(folder_of(r) / name) for r in (finished, tmp_path / "run")
+        )
+        for key in old:
+            np.testing.assert_array_equal(old[key], new[key])
+
+
+def test_other_groups_run_what_depends_on_them_alone(clip, finished, tmp_path, capsys):
+    run = tmp_path / "run"
+    quiet = ["--config.show.overlay=False", "--config.show.report=False"]
+    assert launch(clip, run, *quiet) == 0
+    flow = folder_of(run) / "flow" / "gap1" / "00000.npz"
+    before = flow.stat().st_mtime_ns
+    assert launch(clip, run, *quiet, "--config.group.least=9") == 0
+    out = capsys.readouterr().out
+    assert "group, masks, score, show run again" in out
+    assert flow.stat().st_mtime_ns == before
+
+
+def test_without_motion_nothing_is_found_and_all_is_told(tmp_path):
+    clip = moving_clips.write_clip(tmp_path / "still", still=True, truth=False)
+    assert launch(clip, tmp_path / "run") == 0
+    labels = images.read_labels(
+        folder_of(tmp_path / "run", "still") / "labels" / "00005.png"
+    )
+    assert not labels.any()
+    assert (
+        "nothing is scored"
+        in (folder_of(tmp_path / "run", "still") / "report.html").read_text()
+    )
+
+
+def test_a_plain_clip_has_no_tracks_and_empty_masks(tmp_path):
+    (tmp_path / "plain" / "frames").mkdir(parents=True)
+    for t in range(6):
+        image = np.full((40, 56, 3), 90, np.uint8)
+        images.write_image(tmp_path / "plain" / "frames" / f"{t:03d}.png", image)
+    assert launch(tmp_path / "plain", tmp_path / "run") == 0
+    folder = folder_of(tmp_path / "run", "plain")
+    assert len(point_files.read_points(folder / "points.npz", 6)) == 0
+    assert not images.read_labels(folder / "labels" / "002.png").any()
+
+
+def test_a_frame_that_cannot_be_read_is_left_out_and_told(clip, tmp_path, capsys):
+    broken = moving_clips.write_clip(tmp_path / "broken", truth=False)
+    (broken / "frames" / "00007.png").write_bytes(b"no image")
+    assert launch(broken, tmp_path / "run") == 3
+    assert "00007" in capsys.readouterr().out
+    folder = folder_of(tmp_path / "run", "broken")
+    assert not (folder / "labels" / "00007.png").exists()
+    assert images.read_labels(folder / "labels" / "00012.png").any()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--config.group.lengths=(5,9)"], "the longest first"),
+        (["--config.group.lengths=(2,)"], "3 or more"),
+        (["--config.group.overlap=80"], "expected less than"),
+        (["--config.flow.method=raft"], "config.flow.method=raft: there are dis"),
+        (["--config.tracks.stride=0"], "config.tracks.stride=0: below 1"),
+        (["--config.eval.protocol=best"], "config.eval.protocol=best"),
+        (["--config.data.year=2015"], "there are 2016, 2017"),
+        (["--mode=synthesize"], "configs/tracking.py"),
+        (["--mode=train"], "learns nothing"),
+    ],
+)
+def test_what_cannot_be_is_told_in_a_line(clip, tmp_path, capsys, words, said):
+    assert launch(clip, tmp_path / "run", *words) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("size", "count", "said"),
+    [((8, 40), 3, "16 pixels or more"), ((40, 40), 1, "one frame")],
+)
+def test_clips_in_which_no_motion_can_be_are_refused(
+    tmp_path, capsys, size, count, said
+):
+    (tmp_path / "c" / "frames").mkdir(parents=True)
+    for t in range(count):
+        path = tmp_path / "c" / "frames" / f"{t}.png"
+        cv2.imwrite(str(path), np.zeros((*size, 3), np.uint8))
+    assert launch(tmp_path / "c", tmp_path / "run") == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["points.npz", "groups.npz", "scores.json"])
+def test_a_damaged_file_is_named_with_what_to_do(
+    finished, tmp_path, capsys, name, clip
+):
+    run = tmp_path / "run"
+    quiet = ["--config.show.overlay=False", "--config.show.report=False"]
+    assert launch(clip, run, *quiet) == 0
+    (folder_of(run) / name).write_bytes(b"PK nothing")
+    code = launch(
+        clip, run, *quiet, "--only=show" if name == "scores.json" else "--only=score"
+    )
+    captured = capsys.readouterr()
+    assert code == 2 and name in captured.err
+
+
+def test_real_riders_are_found(real_data, tmp_path):
+    """DAVIS bmx-trees, its first 12 frames: a person on a bicycle before a wall."""
+    root = real_data / "davis_bmx-trees"
+    words = ["--config.data.max_frames=12", "--config.show.overlay=False"]
+    code = cli.main(
+        [
+            "launch.py",
+            "--config=configs/motion_seg.py:folder",
+            f"--config.data.root={root}",
+            f"--workdir={tmp_path / 'run'}",
+            *words,
+        ]
+    )
+    assert code == 0
+    names = arrays.read_json(
+        folder_of(tmp_path / "run", "davis_bmx-trees") / "scores.json"
+    )
+    assert names["names"]["J"] > 0.3 and names["names"]["tracks_ARI"] > 0.6

@@ -1,0 +1,217 @@
+"""Groups of tracks: clips made of points whose motions are known."""
+
+import collections
+
+import numpy as np
+import pytest
+
+from egojax.methods import clip_groups, motion_groups, motion_windows
+from egojax.methods.clip_groups import group_clip, joined, pieces
+from egojax.methods.motion_groups import (
+    STATIC,
+    UNKNOWN,
+    GroupSettings,
+    group_tracks,
+)
+from egojax.methods.motion_windows import windows
+from egojax.types import PointTracks
+
+SIZE = (240, 432)
+
+
+def _clip(seed, bodies=2, frames=30, points=300, noise=0.2, still=()):
+    """A camera that pans and zooms over a plane, and disks that go their own ways.
+
+    Returns the tracks and the true group of each; bodies in `still` rest.
+    """
+    rng = np.random.default_rng(seed)
+    places = rng.uniform((5, 5), (427, 235), (points, 2))
+    centers = np.array([[90, 70], [330, 80], [200, 180]])[:bodies]
+    truth = np.zeros(points, int)
+    for k, center in enumerate(centers, 1):
+        truth[np.linalg.norm(places - center, axis=-1) < 34] = k
+    t = np.arange(frames)
+    zoom, pan = 1 + 0.003 * t, np.stack([1.5 * t, 2 * np.sin(t / 5)], -1)
+    xy = (places[None] - 200) * zoom[:, None, None] + 200 + pan[:, None]
+    for k in range(1, bodies + 1):
+        speed = rng.uniform(1.0, 1.6, 2) * rng.choice([-1, 1], 2)
+        if k not in still:
+            turn = 0.01 * t * rng.choice([-1, 1])
+            mine = truth == k
+            apart = xy[:, mine] - xy[:, mine].mean(1, keepdims=True)
+            rotated = np.stack(
+                [
+                    np.cos(turn)[:, None] * apart[..., 0]
+                    - np.sin(turn)[:, None] * apart[..., 1],
+                    np.sin(turn)[:, None] * apart[..., 0]
+                    + np.cos(turn)[:, None] * apart[..., 1],
+                ],
+                -1,
+            )
+            xy[:, mine] += rotated - apart + (speed * t[:, None])[:, None]
+    xy = xy + rng.normal(0, noise, xy.shape)
+    flat = np.moveaxis(xy, 0, 1).reshape(-1, 2).astype(np.float32)
+    first, count = np.zeros(points, np.int32), np.full(points, frames, np.int32)
+    return PointTracks(first, count, flat, SIZE), truth
+
+
+def _same_partition(found, truth):
+    pairs = {*zip(found.tolist(), truth.tolist(), strict=True)}
+    return len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs})
+
+
+def _group(tracks, frames=30, length=15):
+    some = list(windows(tracks, 0, frames, length, 5))
+    return group_tracks(some, len(tracks))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_bodies_are_told_from_the_scene_and_from_each_other(seed):
+    tracks, truth = _clip(seed)
+    found = _group(tracks)
+    known = found != UNKNOWN
+    assert known.mean() > 0.95
+    assert _same_partition(found[known], truth[known])
+    assert (found[known & (truth == 0)] == STATIC).all()
+
+
+def test_a_body_that_rests_is_part_of_the_scene():
+    tracks, truth = _clip(1, still=(2,))
+    found = _group(tracks)
+    assert (found[truth == 2] == STATIC).mean() > 0.95
+    assert (found[truth == 1] != STATIC).all() and (found[truth == 1] > STATIC).any()
+
+
+def test_bodies_are_numbered_from_the_largest_on():
+    tracks, _ = _clip(3, bodies=3)
+    found = _group(tracks)
+    size = np.bincount(found[found > 0])[1:]
+    assert len(size) == 3 and (np.diff(size) <= 0).all()
+
+
+def test_without_motion_all_is_static():
+    tracks, _ = _clip(0, still=(1, 2))
+    found = _group(tracks)
+    assert (found == STATIC).mean() > 0.95 and not (found > STATIC).any()
+
+
+def test_no_windows_and_no_tracks_are_unknown():
+    np.testing.assert_array_equal(group_tracks([], 3), [UNKNOWN] * 3)
+    assert len(group_clip(PointTracks(*_nothing(), SIZE), 20)) == 0
+
+
+def _nothing():
+    none = np.zeros(0, np.int32)
+    return none, none, np.zeros((0, 2), np.float32)
+
+
+def test_one_track_is_unknown():
+    one = np.zeros(1, np.int32)
+    tracks = PointTracks(one, one + 20, np.full((20, 2), 9, np.float32), SIZE)
+    np.testing.assert_array_equal(group_clip(tracks, 20), [UNKNOWN])
+
+
+def test_numbers_of_tracks_do_not_matter():
+    """Points in another order are in the same groups, but for a few in a hundred.
+
+    Distant edges are drawn by the order.
+    """
+    tracks, _ = _clip(2, points=600)
+    order = np.random.default_rng(0).permutation(len(tracks))
+    rows = tracks.offset[order, None] + np.arange(30)
+    mixed = PointTracks(
+        tracks.first[order], tracks.count[order], tracks.xy[rows.ravel()], SIZE
+    )
+    pairs = zip(_group(mixed).tolist(), _group(tracks)[order].tolist(), strict=True)
+    common = collections.Counter(pairs).most_common(3)
+    assert sum(count for _, count in common) >= 580
+    assert len({a for (a, _), _ in common}) == len({b for (_, b), _ in common}) == 3
+
+
+# ------------------------------------------------------------------------- windows
+
+
+def test_windows_hold_the_tracks_that_last_through_them_and_end_with_the_clip():
+    tracks, _ = _clip(0)
+    found = list(windows(tracks, 0, 30, 12, 5))
+    assert [w.start for w in found] == [0, 5, 10, 15, 18]
+    for window in found:
+        assert window.residual.shape == (12, 300, 2)
+        assert window.noise == pytest.approx(np.median(window.error), rel=1e-5)
+
+
+def test_a_window_longer_than_the_clip_is_none():
+    tracks, _ = _clip(0)
+    assert not list(windows(tracks, 0, 30, 31, 5))
+
+
+def test_a_window_of_few_points_is_left_out():
+    tracks, _ = _clip(0, points=motion_windows.LEAST_POINTS - 1, bodies=0)
+    assert not list(windows(tracks, 0, 30, 10, 5))
+
+
+# --------------------------------------------------------------- clips of any length
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [
+        (0, []),
+        (5, [(0, 5)]),
+        (10, [(0, 10)]),
+        (11, [(0, 10), (1, 11)]),
+        (25, [(0, 10), (6, 16), (12, 22), (15, 25)]),
+    ],
+)
+def test_pieces_overlap_and_reach_the_end(count, expected):
+    assert list(pieces(count, 10, 4)) == expected
+
+
+def test_a_long_clip_keeps_the_numbers_of_its_bodies():
+    """90 frames in pieces of 30: every track is cut, and none changes its group."""
+    tracks, truth = _clip(0, frames=90, noise=0.1)
+    seen = []
+    found = group_clip(
+        tracks,
+        90,
+        lengths=(15,),
+        piece=30,
+        overlap=15,
+        progress=lambda done, total: seen.append((done, total)),
+    )
+    known = found != UNKNOWN
+    assert known.mean() > 0.9 and _same_partition(found[known], truth[known])
+    assert seen[-1] == (90, 90)
+
+
+def test_bodies_are_joined_by_shared_tracks():
+    found = np.array([1, 1, 2, 2, 0, -1, -1])
+    piece = np.array([2, 2, 1, -1, 0, 2, 3])
+    np.testing.assert_array_equal(joined(found, piece), [1, 1, 2, 2, 0, 1, 3])
+
+
+def test_of_two_bodies_that_claim_one_the_larger_share_wins():
+    found = np.array([1, 1, 1, 1, 1])
+    piece = np.array([1, 1, 1, 2, 2])
+    np.testing.assert_array_equal(joined(found, piece), [1] * 5)
+    more = joined(np.r_[found, -1, -1], np.r_[piece, 1, 2])
+    np.testing.assert_array_equal(more, [1, 1, 1, 1, 1, 1, 2])
+
+
+def test_what_moves_later_becomes_a_body_and_stays_one():
+    found = joined(np.array([0, 0, 0]), np.array([1, 0, -1]))
+    np.testing.assert_array_equal(found, [1, 0, 0])
+    np.testing.assert_array_equal(joined(found, np.array([0, 0, 0])), [1, 0, 0])
+
+
+def test_pieces_that_do_not_get_on_are_refused():
+    tracks, _ = _clip(0)
+    with pytest.raises(ValueError, match="pieces of 10 frames that overlap by 10"):
+        clip_groups.group_clip(tracks, 30, piece=10, overlap=10)
+
+
+def test_a_seed_gives_the_same_groups_again():
+    tracks, _ = _clip(4)
+    some = list(windows(tracks, 0, 30, 15, 5))
+    found = [motion_groups.group_tracks(some, 300, GroupSettings(), 3) for _ in "ab"]
+    np.testing.assert_array_equal(*found)
