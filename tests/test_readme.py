@@ -19,7 +19,7 @@ def test_the_readmes_options_exist():
     text = (ROOT / "README.md").read_text()
     configs = [
         cli.load_config(cli.find_config(f"configs/{job}.py")[0], "")
-        for job in ("tracking", "decomposition")
+        for job in ("tracking", "decomposition", "motion_seg")
     ]
     names = set(re.findall(r"--config\.([A-Za-z_.]+)", text))
     assert len(names) > 20
