@@ -167,7 +167,7 @@ class WindowTracks:
 
     tracks_xy: np.ndarray  # float32 (T, N, 2), pixels; finite.
     visibility: np.ndarray  # bool (T, N), True = visible.
-    frames: np.ndarray  # int32 (T,), rising: positions of the frames in the clip.
+    frames: np.ndarray  # int32 (T,), rising, or reflected at the ends of a short clip.
     query: int  # Which of `frames` the points were taken from.
     size_hw: tuple[int, int]  # Of the images that the pixels are of.
 
