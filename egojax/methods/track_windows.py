@@ -59,6 +59,10 @@ class TrackWindows:
             size_hw=self._tracks.size_hw,
         )
 
+    def places(self, frame: int) -> np.ndarray:
+        """Where a frame sees the points that it sees (n, 2); not smoothed."""
+        return self._tracks.at(frame)[1]
+
 
 def window_around(
     tracks: PointTracks, frame: int, half: int, num_frames: int
