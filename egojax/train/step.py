@@ -110,6 +110,12 @@ def make_train_step(
         return TrainState(state.step + 1, params, rest, opt_state), (logs, finite)
 
     def steps(state: TrainState, block: Block, key: jax.Array) -> tuple:
+        if all(len(leaf) == 1 for leaf in jax.tree.leaves(block.batches)):
+            # Not a loop of one: in loops, XLA for CPUs (jax 0.10) takes more than ten
+            # times as long for convolutions.
+            batch = jax.tree.map(lambda leaf: leaf[0], block.batches)
+            state, told = one(state, batch, block.shared, key)
+            return state, *jax.tree.map(lambda leaf: leaf[None], told)
         state, (logs, finite) = lax.scan(
             lambda state, batch: one(state, batch, block.shared, key),
             state,
