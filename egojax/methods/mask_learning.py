@@ -20,7 +20,7 @@ from flax import nnx
 from jaxtyping import Array, Float, UInt8
 
 from egojax.data.resizing import LAYERS
-from egojax.methods.motion_batches import MotionBatch, in_quadruples
+from egojax.methods.motion_batches import MotionBatch
 from egojax.methods.motion_clips import fitted_flow, unit_hw
 from egojax.models.dino import normalised
 from egojax.models.unet import UNet
@@ -29,7 +29,8 @@ from egojax.ops.motion_losses import (
     FASTEST,
     MotionImages,
     MotionWeights,
-    motion_loss,
+    masked_flow_loss,
+    temporal_loss,
     track_loss,
 )
 from egojax.ops.subspace import stack_tracks
@@ -67,9 +68,9 @@ def mask_loss(
 
     def loss(model: UNet, batch: MotionBatch, key: jax.Array) -> tuple[Array, Logs]:
         del key  # Batches are drawn on the host.
-        batch = in_quadruples(batch)
-        masks = masks_of(model, batch.images, batch.motion.flow, batch.gap)
-        return terms(masks, batch.motion, batch.ramp[0], settings)
+        images, motion, gap = batch.in_a_row()
+        masks = masks_of(model, images, motion.flow, gap)
+        return terms(masks, motion, batch.ramp[0], settings)
 
     return loss
 
@@ -81,26 +82,29 @@ def terms(
     settings: MaskLoss,
 ) -> tuple[Array, Logs]:
     """The loss of masks, and its parts; images are quadruple by quadruple."""
-    weights = settings.own_weights
-    rest, tracks = weights, jnp.zeros((), masks.dtype)
-    if settings.keep and weights.tracks:
-        # In few functions of time, which the term over time cannot be looked up in.
-        rest = dataclasses.replace(weights, tracks=0.0)
-        reduced = jax.vmap(lambda x: _reduced(x, settings.keep))(images.tracks)
-        few = images._replace(tracks=reduced)
-        tracks = weights.tracks * track_loss(masks, few, settings.rank)
-    found = motion_loss(
-        *(masks, images, ramp),
-        rank=settings.rank,
-        weights=rest,
-        size_hw=unit_hw(settings.size_hw),
-    )
-    logs = {
-        "flow_loss": found.flow,
-        "tracks_loss": found.tracks + tracks,
-        "temporal_loss": found.temporal,
-    }
-    return found.total + tracks, logs
+    weights, zero = settings.own_weights, jnp.zeros((), masks.dtype)
+    flow = tracks = temporal = zero
+    if weights.flow:
+        flow = weights.flow * masked_flow_loss(masks, images.flow)
+    if weights.tracks:
+        points = images
+        if settings.keep:
+            reduced = jax.vmap(lambda x: _reduced(x, settings.keep))(images.tracks)
+            points = images._replace(tracks=reduced)
+        tracks = weights.tracks * track_loss(masks, points, settings.rank)
+    if weights.temporal:
+        gaps = _by_quadruple(masks, images, unit_hw(settings.size_hw))
+        temporal = weights.temporal * ramp * gaps.mean()
+    logs = {"flow_loss": flow, "tracks_loss": tracks, "temporal_loss": temporal}
+    return flow + tracks + temporal, logs
+
+
+def _by_quadruple(
+    masks: Float[Array, "B K H W"], images: MotionImages, size_hw: Size
+) -> Float[Array, " Q"]:
+    """The term over time of each quadruple, which is on one device as a whole."""
+    cut = jax.tree.map(lambda x: x.reshape(-1, 4, *x.shape[1:]), (masks, images))
+    return jax.vmap(lambda m, given: temporal_loss(m, given, size_hw))(*cut)
 
 
 def _reduced(tracks: Array, keep: int) -> Float[Array, "R N 2"]:

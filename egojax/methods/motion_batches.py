@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from egojax.errors import UsageError
 from egojax.methods.motion_clips import UNIT_WIDTH, ClipItems, ItemSettings, unit_hw
@@ -27,25 +27,17 @@ MIRROR = np.array([-1, 1], np.float32)
 
 
 class MotionBatch(NamedTuple):
-    """B images, interleaved: row r is image r // Q of quadruple r % Q, Q = B / 4.
+    """Q quadruples, (Q, 4, ...): so none is cut where a batch is, over devices say."""
 
-    So may a batch be cut into every p-th row, and quadruples stay whole
-    (`train.step.make_train_step`, pieces); `in_quadruples` puts them in order.
-    """
+    images: ArrayLike  # uint8 (Q, 4, h, w, 3)
+    motion: MotionImages  # (Q, 4, ...), in pixels of `motion_clips.unit_hw`.
+    gap: Float[ArrayLike, "Q 4"]  # Frames that the flow spans; < 0 = back.
+    ramp: Float[ArrayLike, " Q"]  # Of the term over time, the same in each row.
 
-    images: ArrayLike  # uint8 (B, h, w, 3)
-    motion: MotionImages  # In pixels of `unit_hw`.
-    gap: Float[ArrayLike, " B"]  # Frames that the flow spans; < 0 = back.
-    ramp: Float[ArrayLike, " B"]  # Of the term over time, the same in each row.
-
-
-def in_quadruples(batch: MotionBatch) -> MotionBatch:
-    """The rows of a batch quadruple by quadruple, as `ops.motion_losses` takes them."""
-
-    def ordered(x: Any) -> Array:
-        return x.reshape(4, len(x) // 4, *x.shape[1:]).swapaxes(0, 1).reshape(x.shape)
-
-    return jax.tree.map(ordered, batch)
+    def in_a_row(self) -> tuple[Any, MotionImages, Any]:
+        """Images, motion and gaps (4 Q, ...), as `ops.motion_losses` takes them."""
+        given = self.images, self.motion, self.gap
+        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), given)
 
 
 # ------------------------------------------------------------------------------ items
@@ -126,13 +118,8 @@ def _batches(
             item = items[order[number % len(items)]]
             rng = np.random.default_rng([*root, 1, number])
             parts.append(_quadruple(clips[item.clip], item, settings, rng))
-        joined = jax.tree.map(_interleaved, *parts)
-        yield joined._replace(ramp=np.full(4 * count, ramp(step), np.float32))
-
-
-def _interleaved(*leaves: np.ndarray) -> np.ndarray:
-    """(4, ...) of Q quadruples as (4 Q, ...): first images, second images, ..."""
-    return np.stack(leaves, axis=1).reshape(-1, *leaves[0].shape[1:])
+        joined = jax.tree.map(lambda *leaves: np.stack(leaves), *parts)
+        yield joined._replace(ramp=np.full(count, ramp(step), np.float32))
 
 
 def _quadruple(
@@ -155,8 +142,7 @@ def _quadruple(
         tracks[..., 0] = UNIT_WIDTH - tracks[..., 0]
         loc = loc * MIRROR
     motion = MotionImages(tracks, visible, loc, own, flow, weights)
-    one = np.ones(4, np.float32)
-    return MotionBatch(images, motion, np.array(gaps, np.float32), one)
+    return MotionBatch(images, motion, np.array(gaps, np.float32), np.ones(()))
 
 
 def _points(

@@ -11,7 +11,7 @@ from flax import nnx
 from egojax.errors import FrameError
 from egojax.methods import mask_learning
 from egojax.methods.mask_learning import MaskLoss
-from egojax.methods.motion_batches import MotionBatch, in_quadruples
+from egojax.methods.motion_batches import MotionBatch
 from egojax.models.unet import UNet, UNetConfig
 from egojax.ops.motion_losses import MotionImages, MotionWeights, motion_loss
 from egojax.types import Source
@@ -37,8 +37,11 @@ def batch_of(count=8, seed=0, size_hw=HW) -> MotionBatch:
         weights=np.ones((count, 24), np.float32),
     )
     images = rng.integers(0, 256, (count, *size_hw, 3), np.uint8)
-    gap = np.tile(np.float32([1, -1, 1, -1])[:, None], (1, count // 4)).ravel()
-    return MotionBatch(images, motion, gap, np.full(count, 0.3, np.float32))
+    gap = np.tile(np.float32([1, -1, 1, -1]), count // 4)
+    given = jax.tree.map(
+        lambda x: x.reshape(-1, 4, *x.shape[1:]), (images, motion, gap)
+    )
+    return MotionBatch(*given, np.full(count // 4, 0.3, np.float32))
 
 
 def test_the_loss_is_that_of_the_masks_quadruple_by_quadruple():
@@ -47,15 +50,12 @@ def test_the_loss_is_that_of_the_masks_quadruple_by_quadruple():
     total, logs = jax.jit(mask_learning.mask_loss(SETTINGS))(
         model, batch, jax.random.key(0)
     )
-    order = [0, 2, 4, 6, 1, 3, 5, 7]  # Of rows r = image * 2 + quadruple.
-    ordered = jax.tree.map(lambda x: x[np.array(order)], batch)
-    jax.tree.map(np.testing.assert_array_equal, in_quadruples(batch), ordered)
-    masks = mask_learning.masks_of(
-        model, ordered.images, ordered.motion.flow, ordered.gap
-    )
+    images, given, gap = batch.in_a_row()
+    np.testing.assert_array_equal(images[5], batch.images[1, 1])
+    masks = mask_learning.masks_of(model, images, given.flow, gap)
     np.testing.assert_allclose(masks.sum(1), 1, rtol=1e-5)
     weights = MotionWeights(tracks=5e-5 * np.sqrt(70_000 / 24))
-    motion = jax.tree.map(jnp.asarray, ordered.motion)
+    motion = jax.tree.map(jnp.asarray, given)
     expected = motion_loss(
         masks, motion, 0.3, rank=2, weights=weights, size_hw=(512, 854)
     )
@@ -89,9 +89,9 @@ def test_pieces_of_a_batch_have_its_loss_and_gradient_in_the_mean():
 
 
 def test_tracks_in_few_functions_of_time_lose_what_is_fast():
-    batch = in_quadruples(batch_of())
+    given = batch_of().in_a_row()[1]
     masks = jax.nn.softmax(jax.random.normal(jax.random.key(0), (8, 3, *HW)), 1)
-    motion = jax.tree.map(jnp.asarray, batch.motion)
+    motion = jax.tree.map(jnp.asarray, given)
 
     def logs(keep: int) -> dict:
         settings = dataclasses.replace(SETTINGS, keep=keep)
@@ -121,7 +121,7 @@ def at_rest(motion: MotionImages) -> MotionImages:
 @pytest.mark.parametrize("change", [without_points, hidden, at_rest])
 @pytest.mark.parametrize("keep", [0, 3])
 def test_gradients_stay_finite(size, change, keep):
-    motion = change(jax.tree.map(jnp.asarray, in_quadruples(batch_of()).motion))
+    motion = change(jax.tree.map(jnp.asarray, batch_of().in_a_row()[1]))
     settings = dataclasses.replace(SETTINGS, keep=keep)
 
     @jax.jit
@@ -147,16 +147,17 @@ def test_what_the_network_sees_is_bounded(flow):
 
 
 def test_a_flow_back_is_seen_as_the_flow_forward_that_undoes_it():
-    model, batch = network(features=5), batch_of(4)
+    model = network(features=5)
+    images, motion, _ = batch_of(4).in_a_row()
     forward = mask_learning.masks_of(
-        model, batch.images, batch.motion.flow, np.full(4, 2, np.float32)
+        model, images, motion.flow, np.full(4, 2, np.float32)
     )
     back = mask_learning.masks_of(
-        model, batch.images, -batch.motion.flow, np.full(4, -2, np.float32)
+        model, images, -motion.flow, np.full(4, -2, np.float32)
     )
     np.testing.assert_allclose(forward, back, atol=1e-6)
     other = mask_learning.masks_of(
-        model, batch.images, batch.motion.flow, np.full(4, -2, np.float32)
+        model, images, motion.flow, np.full(4, -2, np.float32)
     )
     assert np.abs(forward - other).max() > 1e-3
 

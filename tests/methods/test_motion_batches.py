@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from egojax.errors import FrameError, UsageError
-from egojax.methods import motion_batches
 from egojax.methods.motion_batches import batches
 from egojax.methods.motion_clips import ItemSettings, MotionClip, read_clip, unit_hw
 from egojax.ops.motion_losses import temporal_loss
@@ -60,11 +59,9 @@ def quadruples(found) -> list[tuple[tuple[int, ...], int, bool]]:
     """Frames, gap, and whether anything is compared, of every quadruple."""
     out = []
     for batch in found:
-        batch = motion_batches.in_quadruples(batch)
-        frames = batch.images[:, 0, 0, 0].reshape(-1, 4).tolist()
-        gaps = batch.gap.reshape(-1, 4)
+        frames, gaps = batch.images[:, :, 0, 0, 0].tolist(), batch.gap
         np.testing.assert_array_equal(gaps, gaps[:, :1] * [[1, -1, 1, -1]])
-        seen = batch.motion.visible.reshape(len(frames), 4, -1).any((1, 2))
+        seen = batch.motion.visible.any((1, 2, 3))
         out += list(zip(map(tuple, frames), gaps[:, 0].tolist(), seen, strict=True))
     return out
 
@@ -93,7 +90,7 @@ def test_a_run_that_goes_on_sees_what_one_that_never_stopped_sees(first):
     later = some(2, first=first, **options)
     for a, b in zip(whole, later, strict=True):
         jax.tree.map(np.testing.assert_array_equal, a, b)
-    assert later[1].ramp.tolist() == pytest.approx([0.1 * (first + 1)] * 8)
+    assert later[1].ramp.tolist() == pytest.approx([0.1 * (first + 1)] * 2)
 
 
 def test_other_seeds_see_other_items():
@@ -106,30 +103,19 @@ def test_lengths_are_in_pixels_of_854_columns():
     assert unit_hw((12, 24)) == (427, 854)
     settings = dataclasses.replace(SETTINGS, num_points=40, smooth=0)
     (batch,) = some(clips=[clip_of()], settings=settings, size=4)
-    batch = motion_batches.in_quadruples(batch)
-    scale, tracks = 854 / 48, batch.motion.tracks
-    for b, gap in enumerate(batch.gap):
+    images, motion, gaps = batch.in_a_row()
+    scale, tracks = 854 / 48, motion.tracks
+    for b, gap in enumerate(gaps):
         np.testing.assert_allclose(
-            batch.motion.flow[b], np.full((12, 24, 2), [gap, 0.5 * gap]) * scale, 1e-3
+            motion.flow[b], np.full((12, 24, 2), [gap, 0.5 * gap]) * scale, 1e-3
         )
     moved = np.diff(tracks, axis=1)
     np.testing.assert_allclose(moved[..., 0], scale, rtol=1e-3)
     np.testing.assert_allclose(moved[..., 1], 0.5 * scale, rtol=2e-3)
-    here = tracks[np.arange(4), batch.motion.own]
+    here = tracks[np.arange(4), motion.own]
     loc = 2 * here / np.float32([854, 427]) - 1
-    np.testing.assert_allclose(batch.motion.loc, loc, atol=1e-5)
-    assert batch.images.dtype == np.uint8 and batch.motion.flow.dtype == np.float32
-
-
-def test_rows_are_interleaved_so_that_every_pth_row_is_of_whole_quadruples():
-    (batch,) = some(size=16)
-    for pieces in (1, 2, 4):
-        parts = [
-            jax.tree.map(lambda x, at=slice(n, None, pieces): x[at], batch)
-            for n in range(pieces)
-        ]
-        found = sorted(quadruples(parts))
-        assert found == sorted(quadruples([batch])) and len(found) == 4
+    np.testing.assert_allclose(motion.loc, loc, atol=1e-5)
+    assert images.dtype == np.uint8 and motion.flow.dtype == np.float32
 
 
 def test_a_mirrored_item_is_that_of_a_mirrored_clip():
@@ -138,13 +124,12 @@ def test_a_mirrored_item_is_that_of_a_mirrored_clip():
     batch, masks = None, np.random.default_rng(0).uniform(size=(4, 2, 12, 24))
     for seed in range(20):
         (found,) = some(size=4, settings=flipped, seed=seed)
-        if found.motion.flow[0, 0, 0, 0] * found.gap[0] < 0:
+        if found.motion.flow[0, 0, 0, 0, 0] * found.gap[0, 0] < 0:
             batch = found
             break
     assert batch is not None
-    batch = motion_batches.in_quadruples(batch)
-    scale, motion = 854 / 48, batch.motion
-    expected = batch.gap[:, None] * np.array([[-scale, 0.5 * scale]])
+    scale, (_, motion, gaps) = 854 / 48, batch.in_a_row()
+    expected = gaps[:, None] * np.array([[-scale, 0.5 * scale]])
     np.testing.assert_allclose(motion.flow[:, 3, 5], expected, rtol=1e-3)
     np.testing.assert_allclose(
         np.diff(motion.tracks[..., 0], axis=1), -scale, rtol=1e-3
@@ -169,8 +154,9 @@ def test_images_are_mirrored_with_their_motion():
     settings = dataclasses.replace(SETTINGS, flip=True)
     both = set()
     for batch in some(10, clips=[clip], settings=settings, size=4):
-        rises = batch.images[:, 0, -1, 0] > batch.images[:, 0, 0, 0]
-        goes_right = batch.motion.flow[:, 0, 0, 0] * batch.gap > 0
+        images, motion, gaps = batch.in_a_row()
+        rises = images[:, 0, -1, 0] > images[:, 0, 0, 0]
+        goes_right = motion.flow[:, 0, 0, 0] * gaps > 0
         np.testing.assert_array_equal(rises, goes_right)
         assert len(set(rises.tolist())) == 1
         both.add(bool(rises[0]))
@@ -217,7 +203,7 @@ def test_points_that_are_hardly_seen_are_not_drawn():
     clip = dataclasses.replace(clip, tracks=tracks)
     settings = dataclasses.replace(SETTINGS, min_visible=0.5, num_points=32)
     for batch in some(6, clips=[clip], settings=settings):
-        weights = batch.motion.weights
+        weights = batch.in_a_row()[1].weights
         assert ((weights > 0).sum(1) == 20).all() and (weights.sum(1) == 32).all()
 
 
@@ -226,7 +212,7 @@ def test_a_clip_without_points_has_weights_of_zero():
     clip = dataclasses.replace(clip_of(), tracks=nothing)
     (batch,) = some(clips=[clip])
     assert not batch.motion.weights.any() and np.isfinite(batch.motion.loc).all()
-    assert batch.motion.tracks.shape == (8, 9, 16, 2)
+    assert batch.motion.tracks.shape == (2, 4, 9, 16, 2)
 
 
 def test_what_cannot_be_learned_from_is_told_in_a_line():
@@ -272,4 +258,4 @@ def test_the_least_clip_is_long_enough(half):
     needed = -(-(2 * half + 3) // 3)
     settings = dataclasses.replace(SETTINGS, half=half, gaps=(1,))
     (batch,) = some(clips=[clip_of(needed)], settings=settings)
-    assert batch.motion.tracks.shape[1] == 2 * half + 1
+    assert batch.motion.tracks.shape[2] == 2 * half + 1
