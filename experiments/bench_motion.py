@@ -3,9 +3,12 @@
 The tail's references are singular values by `jnp.linalg.svd` with its own gradient, and
 by NumPy with the gradient written by hand; both in float32, as the published loss. The
 flow fit's is least squares by `jnp.linalg.qr`, differentiated. Errors are against
-float64.
+float64. A training step has its network beside its losses; its reference is the same
+step with the tail by `jnp.linalg.svd`.
 """
 
+import dataclasses
+import resource
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,9 +17,15 @@ import jax.numpy as jnp
 import numpy as np
 import one_core
 from bench_rows import line
+from flax import nnx
 
+from egojax.methods.mask_learning import MaskLoss, masks_of, terms
+from egojax.methods.motion_batches import MotionBatch
+from egojax.models.unet import UNet, UNetConfig
 from egojax.ops.flow import flow_loss
-from egojax.ops.subspace import lowrank_tail
+from egojax.ops.image import sample_masks
+from egojax.ops.motion_losses import MARGIN, MotionImages
+from egojax.ops.subspace import lowrank_tail, stack_tracks
 
 FRAMES, MASKS, RANK = 41, 4, 5
 SIZE_HW = (480, 854)
@@ -31,6 +40,8 @@ def one_core_rows() -> Iterator[dict[str, Any]]:
     for num in (7_000, 70_000):
         yield from tail_rows(num, turns=5 if num < 10_000 else 2)
     yield flow_row(SIZE_HW)
+    yield step_row(4096)
+    yield step_row(70_000, turns=1, has_reference=False)
 
 
 # -------------------------------------------------------------------------- the tail
@@ -169,6 +180,103 @@ def flow_row(size_hw: tuple[int, int], turns: int = 3) -> dict[str, Any]:
         compile_s=compile_s,
         note="error of the gradient; " + one_core.floor_note(times[0], floor),
     )
+
+
+# ------------------------------------------------------------------- a training step
+
+
+def step_row(
+    num: int,
+    size_hw: tuple[int, int] = (96, 172),
+    turns: int = 2,
+    has_reference: bool = True,
+) -> dict[str, Any]:
+    """A step of the job's network on two quadruples of N points, 41 frames each.
+
+    The note has the share of what is not network, and the process's largest memory.
+    """
+    settings = MaskLoss(size_hw=size_hw, num_points=num)
+    given, masks = step_batch(num, size_hw)
+    model = UNet(UNetConfig(num_masks=MASKS), rngs=nnx.Rngs(0))
+    graphdef, params = nnx.split(model, nnx.Param)
+    images, motion, gap = given.in_a_row()
+
+    def network(params: Any) -> Any:
+        return masks_of(nnx.merge(graphdef, params), images, motion.flow, gap)
+
+    def losses(masks: Any, motion: Any) -> Any:
+        return terms(masks, motion, jnp.ones(()), settings)[0]
+
+    def plain_losses(masks: Any, motion: Any) -> Any:
+        weights = dataclasses.replace(settings.weights, tracks=0.0)
+        bare = dataclasses.replace(settings, weights=weights)
+        return terms(masks, motion, jnp.ones(()), bare)[0] + plain_tracks(
+            masks, motion, settings
+        )
+
+    def step(loss: Any) -> Any:
+        return jax.jit(jax.value_and_grad(lambda p, m: loss(network(p), m)))
+
+    def alone(params: Any, masks: Any) -> Any:
+        return (network(params) * masks).sum()
+
+    ours, plain, only = step(losses), step(plain_losses), jax.jit(jax.grad(alone))
+    (value, _), compile_s = one_core.first_call(lambda: ours(params, motion))
+    jax.block_until_ready(only(params, masks))
+    calls = [lambda: ours(params, motion), lambda: only(params, masks)]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    error = None
+    if has_reference:
+        expected = float(plain(params, motion)[0])
+        error = abs(float(value) - expected) / expected
+        calls.append(lambda: plain(params, motion))
+    times = one_core.cpu_ms(
+        [lambda f=f: jax.block_until_ready(f()) for f in calls], turns
+    )
+    share = 1 - times[1] / times[0]
+    return line(
+        f"training step, 8 x {size_hw[0]} x {size_hw[1]}, {num} points",
+        times[0],
+        reference=times[2] if has_reference else None,
+        error=error,
+        compile_s=compile_s,
+        note=f"losses {share:.0%} of it; {peak:.2f} GiB at most in the process",
+    )
+
+
+def step_batch(num: int, size_hw: tuple[int, int]) -> tuple[MotionBatch, Any]:
+    """Eight images of noise and their trajectories; slopes of masks."""
+    rng = np.random.default_rng(0)
+    columns, _ = trajectories(num)
+    tracks = np.moveaxis(columns.reshape(2, FRAMES, num), 0, -1)
+    tracks = np.stack([tracks + n for n in range(8)]).reshape(2, 4, FRAMES, num, 2)
+    motion = MotionImages(
+        tracks=jnp.asarray(tracks),
+        visible=jnp.ones((2, 4, FRAMES, num)),
+        loc=jnp.asarray(rng.uniform(-1, 1, (2, 4, num, 2)), jnp.float32),
+        own=jnp.full((2, 4), FRAMES // 2),
+        flow=jnp.asarray(rng.normal(size=(2, 4, *size_hw, 2)), jnp.float32),
+        weights=jnp.ones((2, 4, num)),
+    )
+    images = rng.integers(0, 256, (2, 4, *size_hw, 3), np.uint8)
+    batch = MotionBatch(images, motion, np.ones((2, 4), np.float32), np.ones(2))
+    slopes = rng.normal(size=(8, MASKS, *size_hw)).astype(np.float32)
+    return batch, jnp.asarray(slopes)
+
+
+def plain_tracks(masks: Any, motion: Any, settings: MaskLoss) -> Any:
+    """The term of tracks by `jnp.linalg.svd`, an image at a time."""
+
+    def one(given: Any) -> Any:
+        masks, tracks, loc = given
+        at_points = jnp.clip(sample_masks(masks, loc), MARGIN, 1 - MARGIN)
+        columns = stack_tracks(tracks)
+        scaled = columns[None] * at_points[:, None]
+        values = jnp.linalg.svd(scaled, full_matrices=False, compute_uv=False)
+        return values[:, RANK:].sum(1).mean()
+
+    found = jax.lax.map(one, (masks, motion.tracks, motion.loc))
+    return settings.own_weights.tracks * found.mean()
 
 
 if __name__ == "__main__":

@@ -28,3 +28,11 @@ def test_the_reference_of_the_flow_fit_agrees_with_ours(bench):
     row = bench.flow_row((24, 40), turns=1)
     assert row["error"] < 2e-5 and row["ratio_reference"] > 0
     assert "24 x 40" in row["name"]
+
+
+def test_the_reference_of_the_step_agrees_with_ours(bench):
+    row = bench.step_row(300, (16, 24), turns=1)
+    assert row["error"] < 1e-4 and row["ratio_reference"] > 0
+    assert "300 points" in row["name"] and "losses" in row["note"]
+    large = bench.step_row(200, (16, 24), turns=1, has_reference=False)
+    assert large["reference_ms"] is None and large["ours_ms"] > 0
