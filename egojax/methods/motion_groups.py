@@ -25,7 +25,7 @@ from egojax.methods.multicut import contract
 
 UNKNOWN, STATIC = -1, 0  # Groups of tracks; from 1 on, bodies that move.
 LEAST_SEEN = 4  # Tracks of a part in a window that tell its motion there.
-ALIKE = 0.35  # Share of the motion by which parts of one body may differ.
+ALIKE = 0.7  # Share of the motion by which parts of one body may differ.
 
 
 @dataclasses.dataclass(frozen=True)
