@@ -2,7 +2,7 @@
 
 A piece is grouped by long windows, which tell slow motions from noise; the tracks that
 do not last so long, by shorter ones. Bodies of two groupings are one where they share
-tracks. What has moved once stays a body.
+tracks, or move alike in the same windows. What has moved once stays a body.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +14,7 @@ from egojax.methods.motion_groups import (
     UNKNOWN,
     GroupSettings,
     group_tracks,
+    join_alike,
 )
 from egojax.methods.motion_windows import windows
 from egojax.types import PointTracks
@@ -80,6 +81,7 @@ def _of_piece(
         if some:
             shorter = group_tracks(some, len(tracks), settings, seed)
             group = np.where(group == UNKNOWN, joined(group, shorter), group)
+            group = join_alike(some, group, settings)
     return group
 
 

@@ -25,7 +25,7 @@ from egojax.methods.multicut import contract
 
 UNKNOWN, STATIC = -1, 0  # Groups of tracks; from 1 on, bodies that move.
 LEAST_SEEN = 4  # Tracks of a part in a window that tell its motion there.
-ALIKE = 0.7  # Share of the motion by which parts of one body may differ.
+ALIKE = 0.9  # Share of the motion by which parts of one body may differ.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +80,23 @@ def group_tracks(
         name[parts] = number
     group[numbers] = name[part]
     return group
+
+
+def join_alike(
+    windows: Sequence[WindowMotion],
+    group: np.ndarray,
+    settings: GroupSettings | None = None,
+) -> np.ndarray:
+    """The groups, those that move alike in these windows as one, int64 (N,).
+
+    Bodies that were found in different windows are compared in such that see both; of
+    two that are joined the smaller number stays.
+    """
+    bodies = np.unique(group[group > STATIC])
+    name = np.arange(max(int(group.max(initial=0)), 0) + 1)
+    for parts in _join_bodies(windows, group, bodies, settings or GroupSettings()):
+        name[parts] = min(parts)
+    return np.where(group > STATIC, name[np.maximum(group, 0)], group)
 
 
 # --------------------------------------------------------------------------- graph

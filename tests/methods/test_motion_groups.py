@@ -12,6 +12,7 @@ from egojax.methods.motion_groups import (
     UNKNOWN,
     GroupSettings,
     group_tracks,
+    join_alike,
 )
 from egojax.methods.motion_windows import windows
 from egojax.types import PointTracks
@@ -148,6 +149,23 @@ def test_a_window_longer_than_the_clip_is_none():
 def test_a_window_of_few_points_is_left_out():
     tracks, _ = _clip(0, points=motion_windows.LEAST_POINTS - 1, bodies=0)
     assert not list(windows(tracks, 0, 30, 10, 5))
+
+
+def test_a_body_that_was_found_in_two_pieces_is_one_again():
+    tracks, truth = _clip(0)
+    some = list(windows(tracks, 0, 30, 5, 2))
+    cut = truth.copy()
+    cut[np.flatnonzero(truth == 1)[::2]] = 7
+    found = join_alike(some, cut)
+    np.testing.assert_array_equal(found, truth)
+
+
+def test_bodies_in_no_common_window_stay_apart_and_no_bodies_are_none():
+    tracks, truth = _clip(0)
+    np.testing.assert_array_equal(join_alike([], truth), truth)
+    some = list(windows(tracks, 0, 30, 5, 2))
+    nothing = np.where(truth > 0, UNKNOWN, STATIC)
+    np.testing.assert_array_equal(join_alike(some, nothing), nothing)
 
 
 # --------------------------------------------------------------- clips of any length
