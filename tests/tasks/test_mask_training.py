@@ -150,11 +150,13 @@ def test_one_device_equals_four(tmp_path):
         weights = {name: found[name] for name in found.files}
     names = [name[1:] for name in weights if name.startswith("4")]
     assert len(names) > 20
+    moved = max(abs(weights[f"1{n}"] - weights[f"0{n}"]).max() for n in names)
+    assert moved > 1e-3
+    # The order of sums differs, and from step to step the tail amplifies it.
     for name in names:
         np.testing.assert_allclose(
-            weights[f"1{name}"], weights[f"4{name}"], rtol=1e-4, atol=1e-6
+            weights[f"1{name}"], weights[f"4{name}"], rtol=1e-4, atol=0.02 * moved
         )
-    assert max(abs(weights[f"1{n}"] - weights[f"0{n}"]).max() for n in names) > 1e-4
 
 
 def by_devices(folder: str) -> None:
