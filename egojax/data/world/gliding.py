@@ -25,7 +25,7 @@ BACK = 0.1  # Metres from where the wearer stands, away from the table.
 REACH = np.array([0.12, 0.2, 0.06])  # Metres that things sway, each way.
 LOWEST = 0.03  # Above the table.
 SEEN = 0.9  # Of frames, in which each thing is in view, at least.
-MAX_TRIES = 3000
+MAX_TRIES = 300
 
 
 def gliding_world(seed: int) -> World:
