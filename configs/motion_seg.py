@@ -20,8 +20,8 @@ Stages
   score     against the truth, where it is known: scores.json
   show      overlay.mp4, report.html
 
-Expect: the embedded clip (80 frames, 432 x 240) takes about a minute and a half on two
-CPU cores, a third of it for drawing the clip.
+Expect: the embedded clip (80 frames, 432 x 240) takes about a minute on two
+CPU cores.
 """
 
 import base
