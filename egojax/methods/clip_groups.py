@@ -53,7 +53,15 @@ def group_clip(
         found = joined(found, group)
         if progress is not None:
             progress(stop, num_frames)
-    return found.astype(np.int32)
+    return renumbered(found).astype(np.int32)
+
+
+def renumbered(group: np.ndarray) -> np.ndarray:
+    """The groups, their bodies 1, 2, ... from the one with most tracks on, int (N,)."""
+    bodies, size = np.unique(group[group > STATIC], return_counts=True)
+    name = np.arange(max(int(group.max(initial=0)), 0) + 1)
+    name[bodies[np.argsort(-size, kind="stable")]] = 1 + np.arange(len(bodies))
+    return np.where(group > STATIC, name[np.maximum(group, 0)], group)
 
 
 def pieces(num_frames: int, piece: int, overlap: int) -> Iterator[tuple[int, int]]:

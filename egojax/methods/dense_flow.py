@@ -70,3 +70,10 @@ def lookup(field: np.ndarray, points_xy: np.ndarray) -> np.ndarray:
     border = cv2.BORDER_REPLICATE
     found = cv2.remap(field, x, y, cv2.INTER_LINEAR, borderMode=border)
     return found.reshape(len(points_xy), field.shape[-1])
+
+
+def under(image: np.ndarray, points_xy: np.ndarray) -> np.ndarray:
+    """Values of an image (H, W) in the pixels of points, (N,); borders repeat."""
+    high, wide = image.shape
+    column, row = np.floor(points_xy).astype(int).T
+    return image[row.clip(0, high - 1), column.clip(0, wide - 1)]

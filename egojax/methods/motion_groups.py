@@ -178,7 +178,7 @@ def _typical_motion(
         for p, rows in _rows_by_part(part[window.tracks]):
             if len(rows) >= LEAST_SEEN:
                 middle = np.median(window.residual[:, rows], axis=1)
-                found[p, n] = np.sqrt((middle**2).sum(-1).mean()) / unit
+                found[p, n] = _strength(middle) / unit
     out = np.full(len(found), np.nan)
     seen = np.isfinite(found).any(1)
     out[seen] = np.nanpercentile(found[seen], settings.typical, axis=1)

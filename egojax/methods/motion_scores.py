@@ -12,6 +12,7 @@ import numpy as np
 from scipy import optimize
 
 from egojax.errors import FrameError
+from egojax.methods.dense_flow import under
 from egojax.metrics import (
     PartitionScores,
     mask_ious,
@@ -97,7 +98,7 @@ def score_clip(
         if tracks is None:
             continue
         which, places = tracks.at(t)
-        true_at, found_at = (_under(image, places) for image in (truth, labels))
+        true_at, found_at = (under(image, places) for image in (truth, labels))
         counts = true_at != VOID
         of_points = of_points.update(true_at[counts], found_at[counts])
         if group is not None:
@@ -137,12 +138,6 @@ def _means(rows: dict[int, dict[str, float]]) -> dict[str, float]:
         out[name] = statistics["Mean"]
         out |= {f"{name}_{k.lower()}": statistics[k] for k in ("Recall", "Decay")}
     return {"J&F": (out["J"] + out["F"]) / 2, **out}
-
-
-def _under(image: np.ndarray, places: np.ndarray) -> np.ndarray:
-    high, wide = image.shape
-    column, row = np.floor(places).astype(int).T
-    return image[row.clip(0, high - 1), column.clip(0, wide - 1)]
 
 
 def body_pairs(pixels: PartitionScores) -> tuple[dict[int, int], dict[int, float]]:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from egojax.methods.dense_flow import lookup, motion_boundary
+from egojax.methods.dense_flow import lookup, motion_boundary, under
 from egojax.types import PointTracks
 
 
@@ -76,7 +76,7 @@ def step(
     ids, places = state.ids[:0], state.places[:0]
     if flow is not None and back is not None:
         places, kept = advance(state.places, flow, back, settings.tolerance)
-        kept &= ~_under(motion_boundary(flow), state.places)
+        kept &= ~under(motion_boundary(flow), state.places)
         ids, places = state.ids[kept], places[kept]
     new = _sown(image, places, onward, settings)
     ids = np.concatenate([ids, state.next_id + np.arange(len(new))])
@@ -95,12 +95,6 @@ def advance(
     high, wide = flow.shape[:2]
     inside = ((there >= 0.5) & (there <= (wide - 0.5, high - 0.5))).all(-1)
     return there, inside & (gap < tolerance)
-
-
-def _under(mask: np.ndarray, places: np.ndarray) -> np.ndarray:
-    high, wide = mask.shape
-    column, row = np.floor(places).astype(int).T
-    return mask[row.clip(0, high - 1), column.clip(0, wide - 1)]
 
 
 def _sown(

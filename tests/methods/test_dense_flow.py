@@ -59,3 +59,9 @@ def test_lookup_interpolates_between_centres():
     found = dense_flow.lookup(field, points)
     np.testing.assert_allclose(found[:, 0], [0, 0.5, 6, 0], atol=1e-6)
     assert dense_flow.lookup(field, points[:0]).shape == (0, 1)
+
+
+def test_a_point_is_under_the_pixel_that_it_is_in_and_borders_repeat():
+    image = np.arange(6).reshape(2, 3)
+    points = np.array([[0.0, 0.0], [1.99, 1.0], [-4, 9], [7, 0.5]])
+    np.testing.assert_array_equal(dense_flow.under(image, points), [0, 4, 3, 2])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from egojax.methods import clip_groups, motion_groups, motion_windows
-from egojax.methods.clip_groups import group_clip, joined, pieces
+from egojax.methods.clip_groups import group_clip, joined, pieces, renumbered
 from egojax.methods.motion_groups import (
     STATIC,
     UNKNOWN,
@@ -220,6 +220,14 @@ def test_what_moves_later_becomes_a_body_and_stays_one():
     found = joined(np.array([0, 0, 0]), np.array([1, 0, -1]))
     np.testing.assert_array_equal(found, [1, 0, 0])
     np.testing.assert_array_equal(joined(found, np.array([0, 0, 0])), [1, 0, 0])
+
+
+def test_numbers_of_bodies_leave_none_out():
+    """Joining leaves gaps; 9 has most tracks, then 3, then 4."""
+    found = renumbered(np.array([-1, 0, 3, 9, 9, 9, 4, 3, 0]))
+    np.testing.assert_array_equal(found, [-1, 0, 2, 1, 1, 1, 3, 2, 0])
+    np.testing.assert_array_equal(renumbered(np.array([-1, 0])), [-1, 0])
+    assert len(renumbered(np.zeros(0, int))) == 0
 
 
 def test_pieces_that_do_not_get_on_are_refused():
