@@ -137,7 +137,9 @@ def test_a_run_that_was_stopped_ends_as_one_that_never_was(tmp_path, straight, s
 
 
 def test_one_device_equals_four(tmp_path):
-    """With plain gradient descent; each of the four has a quadruple.
+    """One step of plain gradient descent; each of the four has a quadruple.
+
+    After two, one run of several was 8e-6 off, on a busy machine; why is not known.
 
     In a process with more threads than devices: where there are fewer, convolutions on
     some wait for a thread, and sums over all devices wait for these, forever.
@@ -150,18 +152,16 @@ def test_one_device_equals_four(tmp_path):
         weights = {name: found[name] for name in found.files}
     names = [name[1:] for name in weights if name.startswith("4")]
     assert len(names) > 20
-    moved = max(abs(weights[f"1{n}"] - weights[f"0{n}"]).max() for n in names)
-    assert moved > 1e-3
-    # The order of sums differs, and from step to step the tail amplifies it.
     for name in names:
         np.testing.assert_allclose(
-            weights[f"1{name}"], weights[f"4{name}"], rtol=1e-4, atol=0.02 * moved
+            weights[f"1{name}"], weights[f"4{name}"], rtol=1e-4, atol=1e-6
         )
+    assert max(abs(weights[f"1{n}"] - weights[f"0{n}"]).max() for n in names) > 1e-3
 
 
 def by_devices(folder: str) -> None:
     """Writes weights: "0..." as at the start, "1..." and "4..." of so many devices."""
-    fields = config(batch_size=16, steps=2)
+    fields = config(batch_size=16, steps=1)
     task = mask_training.make_task(fields, lambda clip: CLIP)
     tx = make_optimizer(OptimConfig("sgd", 0.05))
     found = {0: task.init(jax.random.split(jax.random.key(0))[0])}
@@ -171,7 +171,7 @@ def by_devices(folder: str) -> None:
             lambda first: task.batches([nameless()], jax.random.key(1), first),
             tx,
             make_mesh(devices),
-            loop.FitConfig(steps=2),
+            loop.FitConfig(steps=1),
             pathlib.Path(folder, str(devices)),
         )
     named = {f"{d}_{k}": x for d, m in found.items() for k, x in enumerate(weights(m))}
