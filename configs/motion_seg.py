@@ -74,6 +74,15 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         typical=75.0,
         least=6,
     )
+    # Tracks that stand still by their images: shadows, what flow drags along.
+    config.still = dict(  # See methods/still_points.py.
+        check=True,
+        radius=7,
+        search=1,
+        apart=2.0,
+        least=0.3,
+        margin=0.2,
+    )
     config.masks = dict(  # See methods/group_masks.py.
         size=6,
         contrast=1.5,

@@ -2,7 +2,8 @@
 
 A piece is grouped by long windows, which tell slow motions from noise; the tracks that
 do not last so long, by shorter ones. Bodies of two groupings are one where they share
-tracks, or move alike in the same windows. What has moved once stays a body.
+tracks, or move alike in the same windows. What has moved once stays a body. Tracks
+that stand still by their images (`still_points`) are at rest before they are grouped.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -16,10 +17,14 @@ from egojax.methods.motion_groups import (
     group_tracks,
     join_alike,
 )
-from egojax.methods.motion_windows import windows
+from egojax.methods.motion_windows import WindowMotion, windows
+from egojax.methods.still_points import Stillness, brought_to_rest, nothing_known
 from egojax.types import PointTracks
 
 HOPS = 4  # Windows begin so often within the length of one.
+
+# What images say of the tracks of windows.
+StillOf = Callable[[Sequence[WindowMotion]], Stillness]
 
 
 def group_clip(
@@ -30,6 +35,7 @@ def group_clip(
     piece: int = 80,
     overlap: int = 40,
     settings: GroupSettings | None = None,
+    still_of: StillOf | None = None,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
@@ -40,6 +46,7 @@ def group_clip(
       lengths: Frames of windows, the longest first; what one says holds for the next.
       piece: Frames that are grouped at once.
       overlap: Frames that a piece has in common with the next.
+      still_of: See `still_points.find_still`; None = tracks are taken as they are.
       progress: Told how many frames are done, of how many.
 
     Raises:
@@ -49,7 +56,7 @@ def group_clip(
         raise ValueError(f"pieces of {piece} frames that overlap by {overlap}")
     found = np.full(len(tracks), UNKNOWN)
     for start, stop in pieces(num_frames, piece, overlap):
-        group = _of_piece(tracks, start, stop, lengths, settings, seed)
+        group = _of_piece(tracks, start, stop, lengths, settings, still_of, seed)
         found = joined(found, group)
         if progress is not None:
             progress(stop, num_frames)
@@ -80,13 +87,18 @@ def _of_piece(
     stop: int,
     lengths: Sequence[int],
     settings: GroupSettings | None,
+    still_of: StillOf | None,
     seed: int,
 ) -> np.ndarray:
     group = np.full(len(tracks), UNKNOWN)
+    known = nothing_known(len(tracks))
     for length in lengths:
         hop = max(1, length // HOPS)
         some = list(windows(tracks, start, stop, length, hop))
         if some:
+            if still_of is not None:
+                known = still_of(some).after(known)
+                some = [brought_to_rest(window, known.still) for window in some]
             shorter = group_tracks(some, len(tracks), settings, seed)
             group = np.where(group == UNKNOWN, joined(group, shorter), group)
             group = join_alike(some, group, settings)

@@ -18,6 +18,7 @@ BLUR = 0.8  # Pixels: of images before they are compared.
 # met best with, at full resolution: 65 ms for 432 x 240 pixels.
 REFINEMENTS, SMOOTHNESS = 20, 40.0
 LEAST_SIDE = 16  # Pixels, of OpenCV's patches at its finest scale.
+COLUMNS = 512  # In which points are looked up.
 STEEP, STEEP_FLOOR = 0.01, 0.02  # Of squared slopes at a motion boundary.
 
 
@@ -65,11 +66,15 @@ def lookup(field: np.ndarray, points_xy: np.ndarray) -> np.ndarray:
     """Values of a float32 field (H, W, C) at pixels (N, 2), (N, C); borders repeat."""
     if not len(points_xy):
         return np.zeros((0, field.shape[-1]), np.float32)
-    # (0.5, 0.5) is the centre of the first pixel; OpenCV counts centres from 0.
-    x, y = np.asarray(points_xy, np.float32).T[:, :, None] - np.float32(0.5)
+    # (0.5, 0.5) is the centre of the first pixel; OpenCV counts centres from 0, and
+    # knows no image of more than 32,766 rows.
+    rows = -(-len(points_xy) // COLUMNS)
+    at = np.zeros((2, rows * COLUMNS), np.float32)
+    at[:, : len(points_xy)] = np.asarray(points_xy, np.float32).T - np.float32(0.5)
+    x, y = at.reshape(2, rows, COLUMNS)
     border = cv2.BORDER_REPLICATE
     found = cv2.remap(field, x, y, cv2.INTER_LINEAR, borderMode=border)
-    return found.reshape(len(points_xy), field.shape[-1])
+    return found.reshape(rows * COLUMNS, field.shape[-1])[: len(points_xy)]
 
 
 def under(image: np.ndarray, points_xy: np.ndarray) -> np.ndarray:

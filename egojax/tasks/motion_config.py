@@ -14,6 +14,7 @@ from egojax.methods.dense_flow import FLOWS, LEAST_SIDE
 from egojax.methods.group_masks import MaskSettings
 from egojax.methods.motion_groups import GroupSettings
 from egojax.methods.point_tracking import TrackSettings
+from egojax.methods.still_points import StillSettings
 from egojax.metrics import MOTION_PROTOCOLS
 from egojax.tasks import clips, settings
 from egojax.types import Clip
@@ -40,6 +41,9 @@ LEAST = {
     **{f"group.{name}": 0 for name in ("tolerance", "repulsion", "turning", "calm")},
     **{f"group.{name}": 0 for name in ("distant", "moving", "least_motion", "typical")},
     **{f"group.{name}": 1 for name in ("neighbours", "least")},
+    "still.radius": 1,
+    **{f"still.{name}": 0 for name in ("search", "apart")},
+    **{f"still.{name}": -2 for name in ("least", "margin")},
     "masks.size": 2,
     **{f"masks.{name}": 1e-9 for name in ("contrast", "floor", "evidence", "epsilon")},
     **{f"masks.{name}": 0 for name in ("memory", "radius")},
@@ -52,6 +56,8 @@ MOST = {
     "group.typical": 100,
     "group.neighbours": 1000,
     "group.distant": 1000,
+    "still.radius": 50,
+    "still.search": 10,
     "masks.size": 200,
     "masks.radius": 100,
 }
@@ -125,6 +131,12 @@ def group_settings(config: Any) -> GroupSettings:
     """What counts as the same motion."""
     names = {field.name for field in dataclasses.fields(GroupSettings)}
     return GroupSettings(**{k: v for k, v in config.group.items() if k in names})
+
+
+def still_settings(config: Any) -> StillSettings:
+    """When images say that a track stands still."""
+    names = {field.name for field in dataclasses.fields(StillSettings)}
+    return StillSettings(**{k: v for k, v in config.still.items() if k in names})
 
 
 def mask_settings(config: Any) -> MaskSettings:

@@ -13,12 +13,18 @@ from egojax.data.runs import ClipFolder
 from egojax.data.stream import host_frames
 from egojax.data.values import flatten
 from egojax.errors import FrameError, UsageError
-from egojax.methods import clip_groups, group_masks, motion_scores, point_tracking
+from egojax.methods import (
+    clip_groups,
+    group_masks,
+    motion_scores,
+    point_tracking,
+    still_points,
+)
 from egojax.methods.dense_flow import FLOWS
 from egojax.methods.motion_scores import JudgedFrame
 from egojax.task import Progress, Stage, Task
 from egojax.tasks import clips, motion_config, motion_summary
-from egojax.types import Clip, SkippedFrame
+from egojax.types import Clip, PointTracks, SkippedFrame
 
 FORWARD, BACKWARD = "flow/gap1", "flow/gap-1"
 POINTS, GROUPS, LABELS = "points.npz", "groups.npz", "labels"
@@ -67,7 +73,7 @@ def _stages(config: Any) -> tuple[Stage, ...]:
         Stage(
             "group",
             functools.partial(_group, config),
-            reads=group("group"),
+            reads=group("group", "still"),
             needs=(POINTS,),
             writes=(GROUPS,),
         ),
@@ -167,11 +173,32 @@ def _group(
         piece=config.group.piece,
         overlap=config.group.overlap,
         settings=motion_config.group_settings(config),
+        still_of=_still(config, clip, tracks) if config.still.check else None,
         seed=config.seed,
         progress=progress,
     )
     point_files.write_groups(folder.path / GROUPS, found)
     return []
+
+
+def _still(config: Any, clip: Clip, tracks: PointTracks) -> clip_groups.StillOf:
+    """What the images say; those of a window are kept."""
+    frames = clip.frames
+    assert frames is not None
+
+    @functools.lru_cache(max(config.group.lengths))
+    def details_of(t: int) -> np.ndarray | None:
+        try:
+            return still_points.details(frames[t])
+        except FrameError:
+            return None
+
+    return functools.partial(
+        still_points.find_still,
+        tracks=tracks,
+        details_of=details_of,
+        settings=motion_config.still_settings(config),
+    )
 
 
 # ----------------------------------------------------------------------------- masks

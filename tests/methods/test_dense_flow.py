@@ -61,6 +61,16 @@ def test_lookup_interpolates_between_centres():
     assert dense_flow.lookup(field, points[:0]).shape == (0, 1)
 
 
+def test_any_number_of_points_is_looked_up():
+    """OpenCV alone stops at 32,766 rows, fewer than a large frame has tracks."""
+    field = np.random.default_rng(0).normal(size=(20, 30, 2)).astype(np.float32)
+    cell = np.arange(40_000) % 600
+    points = np.stack([cell % 30, cell // 30], -1) + np.float32(0.5)
+    np.testing.assert_array_equal(
+        dense_flow.lookup(field, points), field.reshape(-1, 2)[cell]
+    )
+
+
 def test_a_point_is_under_the_pixel_that_it_is_in_and_borders_repeat():
     image = np.arange(6).reshape(2, 3)
     points = np.array([[0.0, 0.0], [1.99, 1.0], [-4, 9], [7, 0.5]])
