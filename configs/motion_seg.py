@@ -81,7 +81,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         search=1,
         apart=2.0,
         least=0.3,
-        margin=0.2,
+        margin=0.1,
+        part_margin=0.3,
     )
     config.masks = dict(  # See methods/group_masks.py.
         size=6,

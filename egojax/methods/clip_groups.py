@@ -99,7 +99,7 @@ def _of_piece(
             if still_of is not None:
                 known = still_of(some).after(known)
                 some = [brought_to_rest(window, known.still) for window in some]
-            shorter = group_tracks(some, len(tracks), settings, seed)
+            shorter = group_tracks(some, len(tracks), settings, seed, known)
             group = np.where(group == UNKNOWN, joined(group, shorter), group)
             group = join_alike(some, group, settings)
     return group

@@ -4,7 +4,8 @@ Tracks are the nodes of a graph. Its edges join neighbours of a window, and attr
 where what is left of both without the dominant motion is alike in every window that
 has both; they repel where it is not in any. Tracks that rest in all windows attract
 each other from wherever they are. The graph falls into parts (`multicut`). A part that
-the dominant motion explains is static; the others are joined where they move alike, but
+the dominant motion explains is static, or one that its images tell to be (see
+`still_points`); the others are joined where they move alike, but
 for what a turn of the body can explain.
 
 Source: Ochs et al. 2014 (the largest difference over time tells tracks apart); Keuper
@@ -22,6 +23,7 @@ from scipy.spatial import KDTree
 
 from egojax.methods.motion_windows import WindowMotion
 from egojax.methods.multicut import contract
+from egojax.methods.still_points import Stillness
 
 UNKNOWN, STATIC = -1, 0  # Groups of tracks; from 1 on, bodies that move.
 LEAST_SEEN = 4  # Tracks of a part in a window that tell its motion there.
@@ -50,12 +52,14 @@ def group_tracks(
     num_tracks: int,
     settings: GroupSettings | None = None,
     seed: int = 0,
+    stillness: Stillness | None = None,
 ) -> np.ndarray:
     """The group of each track, int64 (N,).
 
     Args:
       windows: Of tracks 0..N - 1.
       seed: Of the choice of distant edges.
+      stillness: What images say of the tracks.
 
     Returns:
       `STATIC`, 1, 2, ... from the body with most tracks on, or `UNKNOWN` for tracks in
@@ -72,6 +76,9 @@ def group_tracks(
     motion = _typical_motion(windows, part, settings)
     static = (size >= settings.least) & (motion < 1)
     static[size.argmax()] = True
+    if stillness is not None:
+        known, likely = stillness.known[numbers], stillness.likely[numbers]
+        static |= _are_still(part, known, likely)
     is_body = (size >= settings.least) & ~static & np.isfinite(motion)
     joined = _join_bodies(windows, part, np.flatnonzero(is_body), settings)
     joined.sort(key=lambda parts: -size[parts].sum())
@@ -183,6 +190,12 @@ def _typical_motion(
     seen = np.isfinite(found).any(1)
     out[seen] = np.nanpercentile(found[seen], settings.typical, axis=1)
     return out
+
+
+def _are_still(part: np.ndarray, known: np.ndarray, likely: np.ndarray) -> np.ndarray:
+    """Whether most of what is known of each part is likely to stand still."""
+    count = np.bincount(part, known)
+    return (count >= LEAST_SEEN) & (2 * np.bincount(part, likely & known) > count)
 
 
 def _rows_by_part(part: np.ndarray) -> list[tuple[int, np.ndarray]]:

@@ -23,6 +23,7 @@ DetailsOf = Callable[[int], np.ndarray | None]
 
 DARK = 8.0  # Of 255: below, the logarithm is flat, as noise is not detail.
 FINEST, COARSEST = 0.7, 1.5  # Pixels: blur of what counts as detail.
+FOCUS = 0.35  # Of the radius: how fast weights in a patch fall from its centre.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,24 +36,30 @@ class StillSettings:
     # Correlations, weighed by contrast: standing still must have so much, and may
     # have so much less than moving, as tracks of 15 frames are not exact.
     least: float = 0.3
-    margin: float = 0.2
+    margin: float = 0.1  # Of a track alone.
+    part_margin: float = 0.3  # Of each track of a part, most of which must pass.
 
 
 class Stillness(NamedTuple):
     """What images say of tracks 0..N - 1."""
 
     known: np.ndarray  # bool (N,), whether any window could tell.
-    still: np.ndarray  # bool (N,)
+    still: np.ndarray  # bool (N,), by itself.
+    likely: np.ndarray  # bool (N,), if those around it are.
 
     def after(self, other: "Stillness") -> "Stillness":
         """What the other one says; of tracks that it knows nothing of, this one."""
-        still = np.where(other.known, other.still, self.still)
-        return Stillness(self.known | other.known, still)
+        known = other.known
+        return Stillness(
+            self.known | known,
+            np.where(known, other.still, self.still),
+            np.where(known, other.likely, self.likely),
+        )
 
 
 def nothing_known(num_tracks: int) -> Stillness:
     """Before any image was looked at."""
-    return Stillness(*np.zeros((2, num_tracks), bool))
+    return Stillness(*np.zeros((3, num_tracks), bool))
 
 
 def details(image: np.ndarray) -> np.ndarray:
@@ -86,8 +93,12 @@ def find_still(
     known = weight > 0
     scale = np.where(known, weight, 1)
     moved, still = moved / scale, still / scale
-    is_still = (still > settings.least) & (still > moved - settings.margin)
-    return Stillness(known, known & is_still)
+    enough = known & (still > settings.least)
+    return Stillness(
+        known,
+        enough & (still > moved - settings.margin),
+        enough & (still > moved - settings.part_margin),
+    )
 
 
 def brought_to_rest(window: WindowMotion, still: np.ndarray) -> WindowMotion:
@@ -141,11 +152,18 @@ def _patches(image: np.ndarray, places: np.ndarray, radius: int) -> np.ndarray:
 
 
 def _normal(patches: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Patches of mean 0 and length 1 (0 where they are flat), and their deviations."""
-    apart = patches - patches.mean((1, 2), keepdims=True)
-    length = np.sqrt((apart**2).sum((1, 2)))
-    unit = apart / np.maximum(length, 1e-9)[:, None, None]
-    return unit, length / patches.shape[1]
+    """Patches whose products are correlations (0 where flat), and their deviations.
+
+    The centre weighs most, so that beside an edge what a point is on decides.
+    """
+    side = patches.shape[1]
+    step = (np.arange(side) - (side - 1) / 2) / (FOCUS * (side - 1) / 2)
+    weights = np.exp(-(step[:, None] ** 2 + step[None] ** 2) / 2)
+    weights = (weights / weights.sum()).astype(np.float32)[None]
+    apart = patches - (patches * weights).sum((1, 2), keepdims=True)
+    length = np.sqrt((apart**2 * weights).sum((1, 2)))
+    unit = apart * np.sqrt(weights) / np.maximum(length, 1e-9)[:, None, None]
+    return unit, length
 
 
 def _shifted(around: np.ndarray, search: int) -> list[np.ndarray]:

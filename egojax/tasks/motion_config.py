@@ -43,7 +43,7 @@ LEAST = {
     **{f"group.{name}": 1 for name in ("neighbours", "least")},
     "still.radius": 1,
     **{f"still.{name}": 0 for name in ("search", "apart")},
-    **{f"still.{name}": -2 for name in ("least", "margin")},
+    **{f"still.{name}": -2 for name in ("least", "margin", "part_margin")},
     "masks.size": 2,
     **{f"masks.{name}": 1e-9 for name in ("contrast", "floor", "evidence", "epsilon")},
     **{f"masks.{name}": 0 for name in ("memory", "radius")},

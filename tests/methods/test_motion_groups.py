@@ -15,6 +15,7 @@ from egojax.methods.motion_groups import (
     join_alike,
 )
 from egojax.methods.motion_windows import windows
+from egojax.methods.still_points import Stillness
 from egojax.types import PointTracks
 
 SIZE = (240, 432)
@@ -81,6 +82,38 @@ def test_a_body_that_rests_is_part_of_the_scene():
     found = _group(tracks)
     assert (found[truth == 2] == STATIC).mean() > 0.95
     assert (found[truth == 1] != STATIC).all() and (found[truth == 1] > STATIC).any()
+
+
+def test_a_part_that_its_images_tell_to_stand_still_is_part_of_the_scene():
+    """A shadow: most of what is known of it decides, not what is not known."""
+    tracks, truth = _clip(1)
+    some = list(windows(tracks, 0, 30, 15, 5))
+    known = truth > 0
+    known[np.flatnonzero(truth == 2)[::3]] = False
+    likely = truth == 2
+    likely[np.flatnonzero(truth == 2)[1::12]] = False
+    seen = Stillness(known, np.zeros_like(known), likely)
+    found = group_tracks(some, len(tracks), None, 0, seen)
+    assert (found[truth == 2] == STATIC).mean() > 0.95
+    assert np.median(found[truth == 1]) > STATIC
+    unsure = Stillness(known, likely, np.zeros_like(known))
+    found = group_tracks(some, len(tracks), None, 0, unsure)
+    assert (found[truth == 2] > STATIC).mean() > 0.95
+
+
+def test_what_images_say_of_windows_is_asked_length_by_length():
+    tracks, truth = _clip(1)
+    asked = []
+
+    def still_of(some):
+        asked.append({len(window.residual) for window in some})
+        rests = truth == 2
+        return Stillness(np.ones_like(rests), rests, rests)
+
+    found = group_clip(tracks, 30, lengths=(15, 5), still_of=still_of)
+    assert asked == [{15}, {5}]
+    assert (found[truth == 2] == STATIC).mean() > 0.95
+    assert np.median(found[truth == 1]) > STATIC
 
 
 def test_bodies_are_numbered_from_the_largest_on():

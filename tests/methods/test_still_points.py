@@ -139,6 +139,8 @@ def test_settings_say_what_is_enough():
     shown = film(shadow)
     assert not verdict(shown, StillSettings(least=1.01)).still.any()
     assert not verdict(shown, StillSettings(margin=-1.5)).still.any()
+    assert verdict(shown, StillSettings(margin=-1.5)).likely.all()
+    assert not verdict(shown, StillSettings(part_margin=-1.5)).likely.any()
     assert not verdict(shown, StillSettings(apart=1e3)).known.any()
 
 
@@ -151,11 +153,14 @@ def test_what_is_still_has_no_residual():
 
 
 def test_the_latter_verdict_counts_where_there_is_one():
-    early = Stillness(np.array([True, True, False]), np.array([True, False, False]))
-    late = Stillness(np.array([True, False, False]), np.array([False, False, False]))
+    first = np.array([True, False, False])
+    early = Stillness(np.array([True, True, False]), first, ~first)
+    late = Stillness(first, np.zeros(3, bool), first)
     found = late.after(early)
     assert found.known.tolist() == [True, True, False]
     assert found.still.tolist() == [True, False, False]
+    assert found.likely.tolist() == [False, True, False]
     found = early.after(late)
     assert found.still.tolist() == [False, False, False]
+    assert found.likely.tolist() == [True, True, True]
     assert not nothing_known(3).known.any()
