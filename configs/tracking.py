@@ -11,6 +11,8 @@ identity through occlusion and absence.
   python launch.py --config=configs/tracking.py:folder --config.data.root=MY_CLIP
   python launch.py --config=configs/tracking.py:hot3d --config.data.root=RECORDING
   python launch.py --config=configs/tracking.py:adt --config.data.root=SEQUENCE
+  python launch.py --config=configs/tracking.py:gliding \
+      --config.data.motion=runs/motion_seg           what moves is what is tracked
   python launch.py --config=configs/tracking.py:bench                standard benchmark
   python launch.py --config=configs/tracking.py:bench --mode=train   learns the weights,
       for --config.assoc.weights=runs/tracking-bench-train/weights.npz
@@ -52,6 +54,11 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         stream="",  # Camera stream of Aria recordings; "" = the colour camera.
         metric_scale=placeholder(float),  # Metres per world unit.
         fps=placeholder(float),  # Of a folder of images; a video file has its own.
+        # Run folder of configs/motion_seg.py on the same clips: its motion groups are
+        # the 2D segments, for clips that have none (of others, theirs are left out).
+        # What has moved is tracked as long as points hold on to it; while it then
+        # stands unseen, the track keeps its place. What never moves is no miss.
+        motion=placeholder(str),
     )
     config.world = dict(
         num_frames=120,
@@ -145,6 +152,13 @@ def _bench(config):
     config.data.clips = "0-9"
 
 
+def _gliding(config):
+    """The embedded clip of configs/motion_seg.py, to track what moves in it."""
+    config.world.scene = "gliding"
+    config.world.num_frames = 80
+    config.world.size_hw = (240, 432)
+
+
 def _official(config):
     """The published behaviour, defects included."""
     config.lift.mode = "centroid"
@@ -185,6 +199,7 @@ def _adt(config):
 VARIANTS = {
     "smoke": _smoke,
     "bench": _bench,
+    "gliding": _gliding,
     "official": _official,
     "epic_fields": _epic_fields,
     "folder": _folder,

@@ -5,6 +5,7 @@ protocol. Of single bodies, over the whole clip: ARI and FG-ARI of points, and t
 of each true body with the group that is paired with it.
 """
 
+import functools
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -62,6 +63,24 @@ def true_frames(clip: Clip) -> Iterator[tuple[int, np.ndarray]]:
         if is_mask:
             labels = labels > 0
         yield t, np.asarray(labels, np.int32)
+
+
+def of_what_moves(truth: Clip) -> Clip:
+    """The truth with what never moves as background in its labels.
+
+    Which ids those are is found out when the first frame is read.
+    """
+    if truth.labels is None:
+        return truth
+    found = functools.cache(lambda: moving_ids(truth))
+
+    def only(labels: np.ndarray | None) -> np.ndarray | None:
+        moving = found()
+        if labels is None or moving is None:
+            return labels
+        return np.where(np.isin(labels, moving), labels, 0).astype(labels.dtype)
+
+    return truth.replace(labels=truth.labels.map(only))
 
 
 def moving_ids(truth: Clip) -> np.ndarray | None:

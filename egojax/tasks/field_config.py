@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from egojax.data import motion_masks, resizing, views
+from egojax.data import motion_masks, motion_runs, resizing, views
 from egojax.data.world.imperfect import PRESETS
 from egojax.errors import FrameError, UsageError
 from egojax.methods import field_batches
@@ -187,8 +187,7 @@ def settled(config: Any, clip: Clip) -> Clip:
     _check_clip(config, clip)
     fields_of = config.views
     if config.data.motion:
-        where = config.data.motion.replace("{clip}", clip.name)
-        clip = motion_masks.with_motion(clip, where)
+        clip = motion_masks.with_motion(clip, _motion_folder(config, clip))
     size = resizing.scale_size(clip.size_hw, config.data.scale)
     if min(size) < LEAST_SIDE:
         raise UsageError(
@@ -213,6 +212,15 @@ def settled(config: Any, clip: Clip) -> Clip:
     )
     _check_rendered(config, clip)
     return clip
+
+
+def _motion_folder(config: Any, clip: Clip) -> pathlib.Path:
+    """Where the masks of a clip are: a folder of them, or a run that has found them."""
+    path = pathlib.Path(config.data.motion.replace("{clip}", clip.name))
+    if not motion_runs.is_run(path):
+        return path
+    drawn = config.world if config.data.name == "world" else None
+    return motion_runs.label_folder(clip, path, drawn)
 
 
 def _check_clip(config: Any, clip: Clip) -> None:

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from egojax.data import field_depth
+from egojax.data import field_depth, motion_runs
 from egojax.data.world import imperfect
 from egojax.data.world.faults import Imperfections
 from egojax.errors import FrameError, UsageError
-from egojax.methods import scale, static_scene
+from egojax.methods import motion_scores, scale, static_scene
 from egojax.methods.lifting import Selection
 from egojax.methods.observing import ObserveSettings
 from egojax.methods.static_scene import StaticDepth
@@ -52,6 +52,8 @@ def settled(config: Any, clip: Clip) -> Clip:
     Raises:
       UsageError: there is nothing to track, or not what the config asks for.
     """
+    if config.data.motion:
+        clip = _with_motion(config, clip)
     if config.depth.fields:
         clip = field_depth.with_field_depth(clip, config.depth.fields)
     _check_features(config, clip)
@@ -64,6 +66,17 @@ def settled(config: Any, clip: Clip) -> Clip:
     if clip.truth is not None:
         clip = clip.replace(truth=clip.truth.replace(metric_scale=number))
     return clip
+
+
+def _with_motion(config: Any, clip: Clip) -> Clip:
+    """The clip with motion groups as its segments; what never moves is no miss."""
+    drawn = config.world if config.data.name == "world" else None
+    clip = motion_runs.with_motion_groups(clip, config.data.motion, drawn)
+    if clip.truth is None:
+        return clip
+    # Groups have no category: nothing is scored by class.
+    truth = motion_scores.of_what_moves(clip.truth).replace(segments=None)
+    return clip.replace(truth=truth)
 
 
 def _check_features(config: Any, clip: Clip) -> None:

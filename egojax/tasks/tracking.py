@@ -70,6 +70,7 @@ MOST = {"lift.erode": 100, "depth.smooth": 100_000, "assoc.gamma": 10_000}
 PATHS = (
     *(
         "data.root",
+        "data.motion",
         "depth.fields",
         "world.camera_path",
         "official.frame_mapping",

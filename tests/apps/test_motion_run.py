@@ -222,6 +222,25 @@ def test_a_damaged_file_is_named_with_what_to_do(
     assert code == 2 and name in captured.err
 
 
+def test_tracking_takes_motion_groups_where_there_are_no_segments(
+    clip, finished, tmp_path, capsys
+):
+    words = ["launch.py", "--config=configs/tracking.py:folder"]
+    words += [f"--config.data.root={clip}", "--config.show.overlay=False"]
+    assert cli.main([*words, f"--workdir={tmp_path / 'none'}"]) == 2
+    assert "nothing to track" in capsys.readouterr().err
+    words.append(f"--config.data.motion={finished}")
+    assert cli.main([*words, f"--workdir={tmp_path / 'run'}"]) == 0
+    row = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert row["clips"]["disk"]["after"]["IDF1"] > 0.9
+    for name in ("00004", "00012"):
+        path = f"clips/disk/labels/{name}.png"
+        tracked, found = (
+            images.read_labels(r / path) for r in (tmp_path / "run", finished)
+        )
+        np.testing.assert_array_equal(tracked > 0, found > 0)
+
+
 def test_real_riders_are_found(real_data, tmp_path):
     """DAVIS bmx-trees, its first 12 frames: a person on a bicycle before a wall."""
     root = real_data / "davis_bmx-trees"

@@ -1,5 +1,7 @@
 """Numbers of motion segmentation: by hand, and against the metrics that they are of."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -127,3 +129,19 @@ def test_frames_without_truth_or_that_cannot_be_read_are_left_out():
     clip = _clip(Source(read, 3))
     assert [t for t, _ in motion_scores.true_frames(clip)] == [2]
     assert not list(motion_scores.true_frames(Clip("c", ("0",), (2, 2))))
+
+
+def test_what_never_moves_is_background():
+    things = Objects(np.array([1, 2]), np.zeros(2, np.int32), np.zeros((2, 3)))
+    motion = np.array([2, 0]), np.array([1, 0])
+    found = [dataclasses.replace(things, motion=m) for m in motion]
+    image = _disk((10, 12)) + _disk((28, 15), value=2)
+    clip = Clip("c", ("a", "b"), (30, 40))
+    assert motion_scores.of_what_moves(clip) is clip
+    clip = clip.replace(labels=Source.of([image, None]), objects=Source.of(found))
+    labels = motion_scores.of_what_moves(clip).labels
+    np.testing.assert_array_equal(labels[0], np.where(image == 1, 1, 0))
+    assert labels[0].dtype == np.int32 and labels[1] is None
+    # Without word of what moves all things count.
+    clip = clip.replace(objects=None)
+    np.testing.assert_array_equal(motion_scores.of_what_moves(clip).labels[0], image)

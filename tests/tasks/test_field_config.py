@@ -9,7 +9,8 @@ from egojax.apps import cli
 from egojax.errors import UsageError
 from egojax.methods.field_scene import FieldScene
 from egojax.tasks import field_config
-from egojax.types import Camera, Clip
+from egojax.types import Camera, Clip, Source
+from tests import motion_run_folders
 
 IMAGE, COUNT = (20, 50), 40  # 3,000 bytes a frame, 0.12 MB in all.
 
@@ -78,3 +79,41 @@ def test_published_rays_are_refused_of_a_lens_that_they_do_not_know(config, lens
     field_config.check_lens(config, scene_of(lens))
     config.fields.kind, config.nerf.official_rays = "grid", True
     field_config.check_lens(config, scene_of(lens))
+
+
+# ----------------------------------------------------------------------- what moves
+
+
+SIZE = (32, 48)
+
+
+@pytest.fixture
+def mine(config) -> Clip:
+    """Two frames; the smoke config makes them half as large."""
+    config.views.update(near=0.1, far=5.0)
+    camera = Camera(np.diag([40.0, 40.0, 1.0]), np.eye(4), size_hw=SIZE)
+    frames = [np.zeros((*SIZE, 3), np.uint8)] * 2
+    sources = {"frames": Source.of(frames), "camera": Source.of([camera] * 2)}
+    return Clip("mine", ("a", "b"), SIZE, **sources)
+
+
+@pytest.mark.parametrize("named", ["{run}", "{run}/clips/{{clip}}/labels"])
+def test_what_moves_is_where_a_run_found_groups(config, mine, tmp_path, named):
+    groups = np.zeros(SIZE, np.int32)
+    groups[16:32, 20:40] = 3
+    run = motion_run_folders.write_run(tmp_path / "run", "mine", {"b": groups})
+    config.data.name = "folder"
+    config.data.motion = named.format(run=run)
+    moves = field_config.settled(config, mine).streams["motion"]
+    assert moves[0] is None
+    half = np.zeros((16, 24))  # By hand.
+    half[8:16, 10:20] = 1
+    np.testing.assert_array_equal(moves[1], half)
+
+
+def test_a_run_on_another_world_is_refused(config, mine, tmp_path):
+    labels = {"b": np.zeros(SIZE, np.int32)}
+    run = motion_run_folders.write_run(tmp_path / "run", "mine", labels)
+    config.data.motion = str(run)
+    with pytest.raises(UsageError, match=r"config\.world\.scene is 'gliding' there"):
+        field_config.settled(config, mine)

@@ -10,6 +10,7 @@ from egojax.data.runs import ClipFolder
 from egojax.errors import FrameError, UsageError
 from egojax.tasks import clips, opening, tracking
 from egojax.types import Camera, Clip, Mesh, Objects, SegmentFeatures, Segments, Source
+from tests import motion_run_folders
 
 CONFIG = cli.find_config("configs/tracking.py")[0]
 SIZE = (30, 40)
@@ -289,3 +290,31 @@ def enlarged(clip: Clip, factor: float) -> Clip:
     return clip.replace(
         camera=clip.camera.map(far), mesh=mesh, truth=truth, scale_known=False
     )
+
+
+# ------------------------------------------------------------------ motion as segments
+
+
+def test_motion_groups_are_tracked_and_what_never_moves_is_no_miss(tmp_path):
+    """Of the true things 1 and 2 the second moves, in the last frame alone."""
+    masks = {f"f{t}": np.int32(labels() == 1) * 4 for t in range(3)}
+    run = motion_run_folders.write_run(tmp_path / "run", "mine", masks)
+    moves = [np.array([0, 0]), np.array([0, 0]), np.array([0, 2])]
+    things = [
+        Objects(np.array([1, 2]), np.zeros(2, np.int32), np.zeros((2, 3)), motion=m)
+        for m in moves
+    ]
+    truth = make_clip(objects=Source.of(things))
+    config = load(data__motion=str(run))
+    clip = opening.settled(config, make_clip(truth=truth, labels=None, segments=None))
+    np.testing.assert_array_equal(clip.labels[1], masks["f1"])
+    for t in range(3):
+        expected = np.where(labels() == 2, 2, 0)
+        np.testing.assert_array_equal(clip.truth.labels[t], expected)
+    assert clip.truth.segments is None  # Groups have no category.
+
+
+def test_motion_of_another_clip_is_refused_when_the_clip_is_opened(tmp_path):
+    run = motion_run_folders.write_run(tmp_path / "run", "yours", {})
+    with pytest.raises(UsageError, match=r"config\.data\.motion=.*it has yours"):
+        opening.settled(load(data__motion=str(run)), make_clip())
