@@ -28,6 +28,7 @@ from egojax.types import PointTracks, SkippedFrame, Source
 BLUR = 0.8  # Pixels, against the noise of a camera.
 SAME = 5.0  # CIE Lab: how far the colour of a thing changes between two frames.
 TINY = 1e-12  # A sum of evidence below it is none.
+FAINT = 0.01  # A group without points that has less of every superpixel is forgotten.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,8 +67,24 @@ class FrameMasks(NamedTuple):
     """The masks of one frame; None, and the reason, if it cannot be read."""
 
     frame_idx: int
-    scores: np.ndarray | None  # float32 (K, H, W)
+    scores: np.ndarray | None  # float32 (P, H, W)
     skipped: SkippedFrame | None = None
+    groups: np.ndarray = np.zeros(1, np.int64)  # (P,), the group of each; first 0.
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """The group with the highest score in each pixel, int32 (H, W)."""
+        if self.scores is None:
+            return None
+        return self.groups[self.scores.argmax(0)].astype(np.int32)
+
+    def planes(self, num_groups: int) -> np.ndarray | None:
+        """The scores of all groups, (K, H, W); those of others than `groups` are 0."""
+        if self.scores is None:
+            return None
+        out = np.zeros((num_groups, *self.scores.shape[1:]), self.scores.dtype)
+        out[self.groups] = self.scores
+        return out
 
 
 def group_scores(
@@ -106,6 +123,8 @@ def soft_masks(
 ) -> Iterator[FrameMasks]:
     """Yields the masks of a clip frame by frame; two frames are in memory.
 
+    Of a clip with many groups a frame has masks of those alone that are seen in it.
+
     Args:
       frames: uint8 (H, W, 3) each; one that cannot be read is told and left out.
       tracks: Points of these frames, in their pixels.
@@ -119,7 +138,7 @@ def soft_masks(
     if len(groups) != len(tracks):
         raise ValueError(f"{len(groups)} groups of {len(tracks)} tracks")
     settings = settings or MaskSettings()
-    state = None
+    state, shown = None, np.zeros(1, np.int64)
     for t in range(len(frames)):
         try:
             image = frames[t]
@@ -127,10 +146,31 @@ def soft_masks(
             yield FrameMasks(t, None, SkippedFrame(t, str(err)))
             continue
         ids, xy = tracks.at(t)
-        state, scores = mask_step(
-            state, image, ids, xy, groups[ids], num_groups, settings
-        )
-        yield FrameMasks(t, scores)
+        found = groups[ids]
+        if found.max(initial=-1) >= num_groups:
+            raise ValueError(f"group {found.max()} of num_groups={num_groups}")
+        state, shown = _of_frame(state, shown, found)
+        plane = np.where(found < 0, -1, np.searchsorted(shown, found))
+        state, scores = mask_step(state, image, ids, xy, plane, len(shown), settings)
+        yield FrameMasks(t, scores, groups=shown)
+
+
+def _of_frame(
+    state: MaskState | None, shown: np.ndarray, found: np.ndarray
+) -> tuple[MaskState | None, np.ndarray]:
+    """What the frame before has left, by the groups of this frame, and these groups.
+
+    Args:
+      state, shown: Of the frame before.
+      found: The groups of the points of this one.
+    """
+    if state is None:
+        return None, np.union1d(0, found[found > 0])
+    kept = np.flatnonzero((state.scores.max(0) > FAINT) | np.isin(shown, found))
+    groups = np.union1d(np.union1d(0, shown[kept]), found[found > 0])
+    scores = np.zeros((len(state.scores), len(groups)))
+    scores[:, np.searchsorted(groups, shown[kept])] = state.scores[:, kept]
+    return state._replace(scores=scores), groups
 
 
 def labels_of_points(scores: np.ndarray, points_xy: np.ndarray) -> np.ndarray:

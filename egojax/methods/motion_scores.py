@@ -1,8 +1,8 @@
 """How well a clip was cut into what moves, against its true label maps.
 
 Numbers of all that moves together, frame by frame: J, F, and the IoU of the published
-protocol. Of single bodies, over the whole clip: ARI and FG-ARI of points, and the IoU
-of each true body with the group that is paired with it.
+protocol. Of single bodies, over the whole clip: ARI and FG-ARI of points, the IoU of
+each true body with the group that is paired with it, and how long its id lasts.
 """
 
 import functools
@@ -15,8 +15,13 @@ from scipy import optimize
 from egojax.errors import FrameError
 from egojax.methods.dense_flow import under
 from egojax.metrics import (
+    LastingScores,
     PartitionScores,
+    TrackingScores,
+    TrackRecorder,
+    frame_overlap,
     mask_ious,
+    object_ids,
     region_and_contour,
     series_statistics,
 )
@@ -109,11 +114,15 @@ def score_clip(
     """
     rows: dict[int, dict[str, float]] = {}
     pixels, of_points, of_tracks = (PartitionScores.empty() for _ in range(3))
+    recorder, ids = TrackRecorder(), []
     seen = known = 0
     for t, truth, labels in frames:
         valid = truth != VOID
         rows[t] = _frame_row(truth, labels, ~valid)
         pixels = pixels.update(truth[valid], labels[valid])
+        overlap = frame_overlap(truth * valid, labels * valid)
+        recorder.add(overlap)
+        ids.append(object_ids(overlap))
         if tracks is None:
             continue
         which, places = tracks.at(t)
@@ -129,6 +138,8 @@ def score_clip(
     if iou:
         names["bodies_IoU"] = float(np.mean([*iou.values()]))
         names["bodies"] = float(len(iou))
+        names["IDF1"] = TrackingScores.of(recorder).compute()["IDF1"]
+        names |= LastingScores.of_ids(ids).compute()
     names["groups"] = float((pixels.pred_ids > 0).sum())
     for prefix, table in (("points", of_points), ("tracks", of_tracks)):
         if table.counts.size:

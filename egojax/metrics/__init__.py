@@ -56,6 +56,7 @@ from egojax.metrics.image_quality import (
     psnr,
     ssim,
 )
+from egojax.metrics.lasting import LastingScores, object_ids
 from egojax.metrics.matching import best_matching
 from egojax.metrics.mean import Mean
 from egojax.metrics.osnom import FrameDetections, evaluation_frames, percentage_correct
@@ -135,6 +136,7 @@ __all__ = [
     "IdTriple",
     "ImageScores",
     "Interval",
+    "LastingScores",
     "Mean",
     "MotionProtocol",
     "MotionScores",
@@ -184,6 +186,7 @@ __all__ = [
     "mask_overlap",
     "match_objects",
     "mean_of_results",
+    "object_ids",
     "percentage_correct",
     "point_accuracy",
     "point_similarity",

@@ -145,30 +145,41 @@ def _make_world(config: Any, seed: int) -> Clip:
     return imperfect.imperfect(clip, imperfect.PRESETS[config.world.faults], seed)
 
 
-# Scenes of a fixed length, with a camera of their own.
-SCENES: dict[str, tuple[int, Callable[..., Clip]]] = {
+# Scenes with a camera of their own, and their lengths; None = as long as one likes.
+SCENES: dict[str, tuple[int | None, Callable[..., Clip]]] = {
     "bench": (benchmark.NUM_FRAMES, benchmark.bench_clip),
     "handling": (handling.LENGTH, handling.handling_clip),
-    "gliding": (gliding.LENGTH, gliding.gliding_clip),
+    "gliding": (None, gliding.gliding_clip),
 }
 
 
 def _draw_world(fields: Any, seed: int) -> Clip:
     size_hw = tuple(fields.size_hw)
     if fields.scene in SCENES:
-        count, make_scene = SCENES[fields.scene]
-        if fields.num_frames != count or fields.camera_path:
-            raise UsageError(
-                f"clips of config.world.scene={fields.scene} have {count} frames and "
-                f"their own camera: set config.world.num_frames={count}, leave "
-                "camera_path alone, and cut with config.data.max_frames"
-            )
-        return make_scene(seed, size_hw)
+        return _draw_scene(fields, seed, size_hw)
     if not fields.camera_path:
         return world.make_clip(seed, fields.num_frames, size_hw=size_hw)
     path = np.asarray(epic.read_poses(pathlib.Path(fields.camera_path)).w2c)
     path = path[: fields.num_frames] if fields.num_frames else path
     return world.make_clip(seed, len(path), size_hw=size_hw, camera_path=path)
+
+
+def _draw_scene(fields: Any, seed: int, size_hw: tuple[int, ...]) -> Clip:
+    count, make_scene = SCENES[fields.scene]
+    if count is None and fields.num_frames and not fields.camera_path:
+        return make_scene(seed, size_hw, fields.num_frames)
+    if count is None:
+        raise UsageError(
+            f"clips of config.world.scene={fields.scene} have their own camera: set "
+            "config.world.num_frames to 1 or more, leave camera_path alone"
+        )
+    if fields.num_frames != count or fields.camera_path:
+        raise UsageError(
+            f"clips of config.world.scene={fields.scene} have {count} frames and "
+            f"their own camera: set config.world.num_frames={count}, leave "
+            "camera_path alone, and cut with config.data.max_frames"
+        )
+    return make_scene(seed, size_hw)
 
 
 def _epic_fields(config: Any) -> Openers:

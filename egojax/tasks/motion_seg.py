@@ -212,23 +212,22 @@ def _masks(
     group = point_files.read_groups(folder.path / GROUPS, len(tracks))
     arrays.make_folder(folder.path / LABELS)
     skipped = []
+    count = max(int(group.max(initial=0)), 0) + 1
     found = group_masks.soft_masks(
-        clip.frames,
-        tracks,
-        group,
-        max(int(group.max(initial=0)), 0) + 1,
-        motion_config.mask_settings(config),
+        clip.frames, tracks, group, count, motion_config.mask_settings(config)
     )
     for frame in found:
         if frame.skipped is not None:
             skipped.append(frame.skipped)
-        if frame.scores is None:
+        labels = frame.labels
+        if labels is None:
             continue
         name = clip.frame_ids[frame.frame_idx]
-        labels = frame.scores.argmax(0).astype(np.int32)
         images.write_labels(folder.path / LABELS / f"{name}.png", labels)
         if config.show.official:
-            soft = SoftMasks(1 - frame.scores[0], frame.scores)
+            scores = frame.planes(count)
+            assert scores is not None
+            soft = SoftMasks(1 - scores[0], scores)
             motion_results.write_frame(
                 folder.path / "official", clip.name, name, soft, labels
             )

@@ -226,6 +226,36 @@ def test_a_clip_is_read_frame_by_frame_and_in_order():
     assert len(list(masks)) == 5 and asked == [0, 1, 2, 3, 4, 5]
     with pytest.raises(ValueError, match=r"3 groups of .* tracks"):
         next(soft_masks(source, tracks, groups[:3], 2))
+    with pytest.raises(ValueError, match="group 1 of num_groups=1"):
+        next(soft_masks(source, tracks, groups, 1))
+
+
+def test_a_frame_has_masks_of_the_groups_that_are_seen_in_it():
+    """The disk is group 1 of 2, or 70 of 90: the same masks under other numbers."""
+    frames, _, tracks, groups = moving_disk()
+    few = list(soft_masks(Source.of(frames), tracks, groups, 2))
+    many = list(soft_masks(Source.of(frames), tracks, 70 * groups, 90))
+    for one, other in zip(few, many, strict=True):
+        assert other.groups.tolist() == [0, 70] and other.scores.shape[0] == 2
+        np.testing.assert_array_equal(one.scores, other.scores)
+        np.testing.assert_array_equal(70 * one.labels, other.labels)
+        planes = other.planes(90)
+        np.testing.assert_array_equal(planes[[0, 70]], other.scores)
+        assert planes.shape == (90, *SIZE) and not planes[1:70].any()
+
+
+def test_a_group_is_remembered_without_points_and_forgotten_when_it_is_gone():
+    frames, _, tracks, groups = moving_disk()
+    short = np.where(groups == 1, 3, 6).astype(np.int32)
+    rows = zip(tracks.offset, short, strict=True)
+    rows = np.concatenate([np.arange(begin, begin + n) for begin, n in rows])
+    tracks = dataclasses.replace(tracks, count=short, xy=tracks.xy[rows])
+    frames[4:] = [disk(-90)[0]] * 2
+    found = [
+        frame.groups.tolist()
+        for frame in soft_masks(Source.of(frames), tracks, groups, 2)
+    ]
+    assert found == [[0, 1]] * 4 + [[0, 1], [0]]
 
 
 def test_points_get_the_group_of_the_pixel_that_they_are_in():

@@ -145,3 +145,14 @@ def test_what_never_moves_is_background():
     # Without word of what moves all things count.
     clip = clip.replace(objects=None)
     np.testing.assert_array_equal(motion_scores.of_what_moves(clip).labels[0], image)
+
+
+def test_it_is_told_how_long_ids_last():
+    """The group of body 1 changes half way, that of body 2 stays."""
+    frames = [*_frames(0, 8)]
+    for t in range(4, 8):
+        labels = np.where(frames[t].labels == 2, 9, frames[t].labels)
+        frames[t] = frames[t]._replace(labels=labels)
+    names = score_clip(frames, None, None).names
+    assert names["ids_first"] == names["ids_main"] == names["IDF1"] == 0.75
+    assert names["ids_switches"] == 1000 / 16 and names["ids_named"] == 1

@@ -112,3 +112,29 @@ def test_a_size_that_the_world_cannot_have_is_refused(size):
         config.world.size_hw = size
     with pytest.raises(UsageError, match=r"config.world.size_hw=\(.*from 16"):
         openers(config)
+
+
+# ------------------------------------------------------------------- drawn scenes
+
+
+def test_a_gliding_clip_is_as_long_as_one_likes():
+    config = load(
+        "gliding", world__num_frames=95, world__size_hw=(16, 28), data__clips="1"
+    )
+    clip = clips.make(config, lambda _, clip: clip, lambda _, clip: clip)["world-1"]()
+    assert clip.num_frames == 95 and clip.size_hw == (16, 28)
+
+
+@pytest.mark.parametrize(
+    ("scene", "count", "path", "said"),
+    [
+        ("gliding", 0, None, "have their own camera: set config.world.num_frames to 1"),
+        ("gliding", 80, "head.json", "leave camera_path alone"),
+        ("handling", 80, None, "have 64 frames and their own camera"),
+    ],
+)
+def test_scenes_say_how_long_they_can_be(scene, count, path, said):
+    fields = {"scene": scene, "num_frames": count, "camera_path": path}
+    config = load("", **{f"world__{key}": value for key, value in fields.items()})
+    with pytest.raises(UsageError, match=said):
+        openers(config)["world-0"]()

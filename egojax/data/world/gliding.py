@@ -28,8 +28,12 @@ SEEN = 0.9  # Of frames, in which each thing is in view, at least.
 MAX_TRIES = 300
 
 
-def gliding_world(seed: int) -> World:
-    """The world of a seed."""
+def gliding_world(seed: int, num_frames: int = LENGTH) -> World:
+    """The world of a seed, of any length.
+
+    Raises:
+      UsageError: no paths were found on which things do not touch so long.
+    """
     rng = np.random.default_rng([seed, 31])
     room = make_room(rng)
     names = rng.permutation(GLIDING)[: rng.integers(1, MOST + 1)]
@@ -37,23 +41,27 @@ def gliding_world(seed: int) -> World:
     extents = np.stack([m.shape.extent for m in models]).astype(float)
     for attempt in range(MAX_TRIES):
         draw = np.random.default_rng([seed, 32, attempt])
-        poses = _paths(draw, room, models)
+        poses = _paths(draw, room, models, num_frames)
         if poses is None:
             continue
         w2c = _head(draw, room, poses)
         hidden = np.zeros(poses.shape[:2], bool)
         if seen_by_boxes(w2c, poses, extents, hidden).mean(0).min() >= SEEN:
             return state.assemble(seed, FPS, room, models, _script(w2c, poses))
-    raise UsageError(f"gliding world {seed}: no paths of {MAX_TRIES} fit")
+    raise UsageError(
+        f"gliding world {seed}: no paths of {MAX_TRIES} fit, of {num_frames} frames"
+    )
 
 
-def gliding_clip(seed: int, size_hw: tuple[int, int] = (240, 432)) -> Clip:
-    """The clip of a seed, truth included: 80 frames, 30 a second."""
-    return make_clip(gliding_world(seed), size_hw=size_hw)
+def gliding_clip(
+    seed: int, size_hw: tuple[int, int] = (240, 432), num_frames: int = LENGTH
+) -> Clip:
+    """The clip of a seed, truth included, 30 frames a second."""
+    return make_clip(gliding_world(seed, num_frames), size_hw=size_hw)
 
 
 def _paths(
-    rng: np.random.Generator, room: Room, models: list[Model]
+    rng: np.random.Generator, room: Room, models: list[Model], num_frames: int
 ) -> np.ndarray | None:
     """Poses (T, K, 4, 4) of things that never touch, or None."""
     table = room.surfaces[STATION]
@@ -63,8 +71,8 @@ def _paths(
         radius = np.linalg.norm(model.shape.vertices, axis=-1).max()
         spot = np.array([*rng.uniform(low + 0.1, high - 0.1), table.z + LOWEST])
         spot[2] += radius + REACH[2]
-        centers.append(spot + REACH * head.sway(rng, LENGTH, FPS, 3))
-        turns.append(_turns(rng))
+        centers.append(spot + REACH * head.sway(rng, num_frames, FPS, 3))
+        turns.append(_turns(rng, num_frames))
         radii.append(radius)
     for k in range(len(models)):
         for other in range(k):
@@ -74,10 +82,10 @@ def _paths(
     return head.rigid(np.stack(turns, 1), np.stack(centers, 1))
 
 
-def _turns(rng: np.random.Generator) -> np.ndarray:
+def _turns(rng: np.random.Generator, num_frames: int) -> np.ndarray:
     """Rotations (T, 3, 3): about the upright axis, and tilting a little."""
-    yaw = rng.uniform(0, 2 * np.pi) + 0.6 * head.sway(rng, LENGTH, FPS, 1)[:, 0]
-    tilt = 0.25 * head.sway(rng, LENGTH, FPS, 2)
+    yaw = rng.uniform(0, 2 * np.pi) + 0.6 * head.sway(rng, num_frames, FPS, 1)[:, 0]
+    tilt = 0.25 * head.sway(rng, num_frames, FPS, 2)
     return _about(2, yaw) @ _about(0, tilt[:, 0]) @ _about(1, tilt[:, 1])
 
 
@@ -91,12 +99,12 @@ def _about(axis: int, angle: np.ndarray) -> np.ndarray:
 
 def _head(rng: np.random.Generator, room: Room, poses: np.ndarray) -> np.ndarray:
     """A head that stands before the table, looks at the things, and sways."""
-    station = room.stations[STATION]
+    station, num_frames = room.stations[STATION], len(poses)
     eye = np.array([*station.stand, 0.85 * head.EYE_HEIGHT]) - (BACK, 0, 0)
-    eye = eye + (0.06, 0.1, 0.03) * head.sway(rng, LENGTH, FPS, 3)
+    eye = eye + (0.06, 0.1, 0.03) * head.sway(rng, num_frames, FPS, 3)
     middle = poses[:, :, :3, 3].mean((0, 1))
-    target = middle + (0.03, 0.08, 0.04) * head.sway(rng, LENGTH, FPS, 3)
-    turn = head.sway(rng, LENGTH, FPS, 3) * (0.02, 0.03, 0.04)
+    target = middle + (0.03, 0.08, 0.04) * head.sway(rng, num_frames, FPS, 3)
+    turn = head.sway(rng, num_frames, FPS, 3) * (0.02, 0.03, 0.04)
     return head.look_at(eye, head.follow(target, FPS, 0.3), turn)
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from egojax.data.world import benchmark, gliding
+from egojax.errors import UsageError
 from egojax.ops.camera import camera_centers
 
 
@@ -65,3 +66,20 @@ def test_a_clip_has_truth_of_what_moves():
     moving = np.stack([clip.truth.streams["moving"][t] for t in (0, 40)])
     np.testing.assert_array_equal(moving, labels > 0)
     assert (labels > 0).any() and not clip.truth.streams["actor"][0].any()
+
+
+def test_a_long_clip_moves_to_its_end():
+    """Seed 4 of 400 frames: two things, apart and in view all the time."""
+    world = gliding.gliding_world(4, 400)
+    assert world.num_frames == len(world.w2c) == 400 and world.num_objects == 2
+    centers = world.body_poses[:, 1:3, :3, 3]
+    for start in range(0, 400, 80):  # Metres, in any part of the clip.
+        assert (np.ptp(centers[start : start + 80], axis=0).max(-1) > 0.1).all()
+    assert np.linalg.norm(centers[:, 0] - centers[:, 1], axis=-1).min() > 0.05
+    assert benchmark.world_sightings(world).mean(0).min() >= gliding.SEEN
+
+
+def test_paths_that_are_too_long_for_a_crowd_are_told(monkeypatch):
+    monkeypatch.setattr(gliding, "MAX_TRIES", 2)
+    with pytest.raises(UsageError, match="world 2: no paths of 2 fit, of 2000 frames"):
+        gliding.gliding_world(2, 2000)
