@@ -2,8 +2,9 @@
 
 A piece is grouped by long windows, which tell slow motions from noise; the tracks that
 do not last so long, by shorter ones. Bodies of two groupings are one where they share
-tracks, or move alike in the same windows. What has moved once stays a body. Tracks
-that stand still by their images (`still_points`) are at rest before they are grouped.
+tracks, or move alike in the same windows; one that has rested meanwhile is known by the
+points that were sown among its own. What has moved once stays a body. Tracks that stand
+still by their images (`still_points`) are at rest before they are grouped.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,7 @@ from egojax.methods.motion_groups import (
 )
 from egojax.methods.motion_windows import WindowMotion, windows
 from egojax.methods.still_points import Stillness, brought_to_rest, nothing_known
+from egojax.methods.track_heirs import inherit
 from egojax.types import PointTracks
 
 HOPS = 4  # Windows begin so often within the length of one.
@@ -54,10 +56,14 @@ def group_clip(
     """
     if not 0 <= overlap < piece:
         raise ValueError(f"pieces of {piece} frames that overlap by {overlap}")
-    found = np.full(len(tracks), UNKNOWN)
+    found, heir, done = np.full(len(tracks), UNKNOWN), np.zeros(len(tracks), int), 0
     for start, stop in pieces(num_frames, piece, overlap):
         group = _of_piece(tracks, start, stop, lengths, settings, still_of, seed)
-        found = joined(found, group)
+        found = joined(found, group, inherit(tracks, found, heir, done, stop))
+        heir, done = inherit(tracks, found, heir, done, stop), stop
+        # What rests beside a body that moves is none of it.
+        moving = np.unique(found[group > STATIC])
+        heir = np.where((group == STATIC) & np.isin(heir, moving), 0, heir)
         if progress is not None:
             progress(stop, num_frames)
     return renumbered(found).astype(np.int32)
@@ -105,32 +111,59 @@ def _of_piece(
     return group
 
 
-def joined(found: np.ndarray, group: np.ndarray) -> np.ndarray:
+def joined(
+    found: np.ndarray, group: np.ndarray, heir: np.ndarray | None = None
+) -> np.ndarray:
     """The groups so far, and those of one more piece under the same numbers.
 
     Args:
       found: Int (N,), of the pieces before.
       group: Int (N,), of this one, with numbers of its own.
+      heir: Int (N,), see `track_heirs.inherit`; None = nothing is guessed.
 
     Returns:
       Int (N,). A body of this piece is the one before that most of its tracks were of,
       if those are half or more of all that were any body; of two such, the one with
-      more. Others get new numbers.
+      more. If none of its tracks was of any, it is the one that half or more of all are
+      heirs of. Others get new numbers.
     """
     name = np.zeros(group.max(initial=0) + 1, np.int64)
-    table = np.zeros((len(name), found.max(initial=0) + 1), np.int64)
     both = (found > STATIC) & (group > STATIC)
-    np.add.at(table, (group[both], found[both]), 1)
-    taken = set()
-    order = np.argsort(-table.max(1), kind="stable")
-    for body in order[order > 0].tolist():
-        best = int(table[body].argmax())
-        shared = table[body, best]
-        if shared and 2 * shared >= table[body].sum() and best not in taken:
-            name[body] = best
-            taken.add(best)
+    table = _table(group[both], found[both], len(name))
+    _claim(name, table, table.sum(1))
+    if heir is not None:
+        lacks = (group > STATIC) & ~np.isin(group, group[both])
+        table = _table(group[lacks], heir[lacks], len(name))
+        all_of = table.sum(1)
+        table[:, 0] = 0
+        _claim(name, table, all_of)
     fresh = np.flatnonzero((name == 0) & (np.arange(len(name)) > 0))
     name[fresh] = max(found.max(initial=0), 0) + 1 + np.arange(len(fresh))
     moved = np.where(group > STATIC, name[np.maximum(group, 0)], group)
     is_new = (found == UNKNOWN) | ((found == STATIC) & (group > STATIC))
     return np.where(is_new, moved, found)
+
+
+def _table(rows: np.ndarray, columns: np.ndarray, num_rows: int) -> np.ndarray:
+    """How often each pair occurs, int (num_rows, C)."""
+    table = np.zeros((num_rows, columns.max(initial=0) + 1), np.int64)
+    np.add.at(table, (rows, columns), 1)
+    return table
+
+
+def _claim(name: np.ndarray, table: np.ndarray, total: np.ndarray) -> None:
+    """Names bodies by the column with most in their row, if it is free, in place.
+
+    Args:
+      name: Int (B,); 0 = has none yet.
+      table: Int (B, C): tracks of each body that were of another one before.
+      total: Int (B,): what half of is enough.
+    """
+    taken = {*name[name > 0].tolist()}
+    order = np.argsort(-table.max(1), kind="stable")
+    for body in order[order > 0].tolist():
+        best = int(table[body].argmax())
+        shared = table[body, best]
+        if shared and 2 * shared >= total[body] and best not in taken:
+            name[body] = best
+            taken.add(best)
