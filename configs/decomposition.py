@@ -8,7 +8,8 @@ never moves, what is moved now and then, and the wearer's body. Nothing is label
   python launch.py --config=configs/decomposition.py:folder --config.data.root=MY_CLIP
       with a COLMAP model, cameras.json or EPIC-FIELDS JSON in it;
       --config.cameras.refine=True where its poses are a little wrong,
-      --config.data.motion='masks/{clip}' where what moves is known
+      --config.data.motion=runs/motion_seg where configs/motion_seg.py found what
+      moves, or 'masks/{clip}', masks of another source
   python launch.py --config=configs/decomposition.py:epic_diff \
       --config.data.root=data/EPIC-Diff --config.data.clips=P01_01   the official layout
   python launch.py --config=configs/decomposition.py:epic_diff+official  as published
@@ -48,8 +49,9 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         repeat=1,  # The clip played so often.
         scale=4.0,  # Images are made so many times smaller.
         fps=placeholder(float),
-        # Folder with a mask of each frame, named as the frame: not 0 where something
-        # moves, as another job found. {clip} in it is the clip's name.
+        # Run folder of configs/motion_seg.py on the same clips, at their whole size; or
+        # a folder with a mask of each frame, named as the frame: not 0 where something
+        # moves. {clip} in it is the clip's name. See loss.motion.
         motion=placeholder(str),
     )
     config.world = dict(

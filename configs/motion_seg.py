@@ -10,6 +10,12 @@ group, and the groups become masks of every frame.
   python launch.py --config=configs/motion_seg.py:davis \
       --config.data.root=data/DAVIS2016 --config.data.clips=bmx-trees
   python launch.py --config=configs/motion_seg.py:segtrack --config.data.root=SegTrackv2
+  python launch.py --config=configs/motion_seg.py --config.world.num_frames=2000 \
+      "--config.world.size_hw=(136,240)"             a long clip, in bounded memory
+  python launch.py --config=configs/tracking.py:gliding \
+      --config.data.motion=runs/motion_seg           tracks the groups in 3D
+  python launch.py --config=configs/decomposition.py:folder --config.data.root=MY_CLIP \
+      --config.data.motion=runs/motion_seg-folder    what moves is no part of the scene
   python launch.py --config=configs/motion_seg.py:fbms --config.data.root=FBMS_clean
 
 Stages

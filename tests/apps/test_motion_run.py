@@ -222,6 +222,17 @@ def test_a_damaged_file_is_named_with_what_to_do(
     assert code == 2 and name in captured.err
 
 
+def test_ids_last_over_many_pieces(tmp_path):
+    """24 frames in three pieces of 12."""
+    clip = moving_clips.write_clip(tmp_path / "disk", 24)
+    words = ["--config.group.piece=12", "--config.group.overlap=6"]
+    quiet = ["--config.show.overlay=False", "--config.show.report=False"]
+    assert launch(clip, tmp_path / "run", *words, *quiet) == 0
+    names = arrays.read_json(folder_of(tmp_path / "run") / "scores.json")["names"]
+    assert names["ids_first"] == names["ids_main"] == 1 and names["ids_named"] > 0.9
+    assert names["ids_switches"] == 0 and names["IDF1"] > 0.9
+
+
 def test_tracking_takes_motion_groups_where_there_are_no_segments(
     clip, finished, tmp_path, capsys
 ):
