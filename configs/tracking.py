@@ -56,8 +56,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         fps=placeholder(float),  # Of a folder of images; a video file has its own.
         # Run folder of configs/motion_seg.py on the same clips: its motion groups are
         # the 2D segments, for clips that have none (of others, theirs are left out).
-        # What has moved is tracked as long as points hold on to it; while it then
-        # stands unseen, the track keeps its place. What never moves is no miss.
+        # What has moved is seen as long as points hold on to it; in a longer rest the
+        # track keeps its place, until it moves again. What never moves is no miss.
         motion=placeholder(str),
     )
     config.world = dict(

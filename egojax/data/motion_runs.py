@@ -3,8 +3,9 @@
     RUN/clips/NAME/labels/FRAME.png    0 = at rest, 1, 2, ... = groups that move as one
 
 A group keeps its number over the clip. What has moved is in its mask as long as points
-are followed on it, also while it stands; before it first moves it may be missing, and
-after a long rest as well.
+that saw it move are followed, also while it stands. Before it first moves it may be
+missing, and in a long rest as well; when it moves again it has its number again, but
+not if it was out of view meanwhile: that is for tracking to find out.
 """
 
 import pathlib
