@@ -25,6 +25,8 @@ Stages
   masks     of every pixel: labels/, and official/ where config.show.official
   score     against the truth, where it is known: scores.json
   show      overlay.mp4, report.html
+With --config.solver=flow_magnitude or flow_clusters, baselines that take masks from
+flow alone, there are no stages tracks and group.
 
 Expect: the embedded clip (80 frames, 432 x 240) takes about a minute on two
 CPU cores.
@@ -57,6 +59,9 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         # gliding (one to four things that move) | handling | kitchen
         scene="gliding",
     )
+    # points (the default: point tracks, grouped) | the baselines flow_magnitude (what
+    # does not follow the image's motion) and flow_clusters (k-means, GrabCut).
+    config.solver = "points"
     config.flow = dict(method="dis")  # dis (dense inverse search, no weights)
     config.tracks = dict(
         stride=6,  # Pixels between points that are sown.
@@ -99,6 +104,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         radius=4,
         epsilon=1e-4,
     )
+    # Of flow_clusters: how many, and the weight of places beside flow.
+    config.clusters = dict(count=3, position=1.0)
     # Of metrics.json: frames (all alike) | davis2016 | lrtl-davis, lrtl-frames: as
     # published.
     config.eval = dict(protocol="frames")

@@ -26,13 +26,10 @@ class Found(NamedTuple):
 
     clip: Clip
     folder: pathlib.Path
-    tracks: PointTracks
+    tracks: PointTracks  # Without points none.
     group: np.ndarray
-
-    @property
-    def num_groups(self) -> int:
-        """Bodies, without what rests."""
-        return max(int(self.group.max(initial=0)), 0)
+    num_groups: int  # Bodies, without what rests.
+    has_points: bool = True
 
     def labels(self, t: int) -> np.ndarray | None:
         """The masks of a frame; None where there are none."""
@@ -45,15 +42,30 @@ class Found(NamedTuple):
         return flow_files.read_flow(path) if path.exists() else None
 
 
-def read_found(clip: Clip, folder: pathlib.Path) -> Found:
+def read_found(clip: Clip, folder: pathlib.Path, has_points: bool = True) -> Found:
     """Reads a clip's folder.
+
+    Args:
+      has_points: Whether masks are of point tracks; else of flow alone.
 
     Raises:
       UsageError: a file is damaged.
     """
-    tracks = point_files.read_points(folder / "points.npz", clip.num_frames)
-    group = point_files.read_groups(folder / "groups.npz", len(tracks))
-    return Found(clip, folder, tracks, group)
+    if has_points:
+        tracks = point_files.read_points(folder / "points.npz", clip.num_frames)
+        group = point_files.read_groups(folder / "groups.npz", len(tracks))
+        bodies = max(int(group.max(initial=0)), 0)
+        return Found(clip, folder, tracks, group, bodies)
+    none = np.zeros(0, np.int32)
+    tracks = PointTracks(none, none, np.zeros((0, 2), np.float32), clip.size_hw)
+    return Found(clip, folder, tracks, none, _most_bodies(clip, folder), False)
+
+
+def _most_bodies(clip: Clip, folder: pathlib.Path) -> int:
+    paths = [folder / "labels" / f"{name}.png" for name in clip.frame_ids]
+    return max(
+        (int(images.read_labels(p).max()) for p in paths if p.exists()), default=0
+    )
 
 
 def color_of(group: int) -> Color:
@@ -155,5 +167,11 @@ def _page(found: Found, t: int, layers: Mapping[str, Any]) -> np.ndarray | None:
     if labels is None:
         labels = np.zeros(image.shape[:2], np.int32)
     clock = f"{found.clip.frame_ids[t]}   {t / found.clip.fps:.1f} s"
-    pictures = [track_picture(image, found, t), mask_picture(image, labels)]
-    return sheet([(pictures, [f"Tracks   {clock}", "Masks"])], WIDTH)
+    first, name = track_picture(image, found, t), "Tracks"
+    if not found.has_points:
+        flow = found.flow(t)
+        still = np.zeros((*image.shape[:2], 2), np.float32)
+        first = enlarged(flow_picture(still if flow is None else flow), WIDTH)
+        name = "Flow"
+    pictures = [first, mask_picture(image, labels)]
+    return sheet([(pictures, [f"{name}   {clock}", "Masks"])], WIDTH)

@@ -75,10 +75,8 @@ def write_report(
         details_section(clip, config or {}, machine or {}, command),
     ]
     height, width = clip.size_hw
-    subtitle = (
-        f"{clip.num_frames:,} frames of {width} x {height}, "
-        f"{len(found.tracks):,} point tracks"
-    )
+    signal = f"{len(found.tracks):,} point tracks" if found.has_points else "flow alone"
+    subtitle = f"{clip.num_frames:,} frames of {width} x {height}, {signal}"
     text = page.document(f"Motion: {clip.name}", subtitle, filter(None, parts))
     arrays.write_text(path, text)
 
@@ -119,10 +117,13 @@ def _key_frames(found: Found, rows: Mapping[str, Mapping[str, Any]]) -> str:
         f"{figures.swatch(color_of(k))} {k}" for k in range(1, found.num_groups + 1)
     )
     legend = f'<p class="legend">Groups: {names or "none"}</p>'
-    lead = (
+    points = (
         "Points with the paths of their last frames, by colour of their group (gray: "
-        "at rest, dark: not told); the masks that they become; optical flow, direction "
-        "as hue. The whole clip is in overlay.mp4, beside this file."
+        "at rest, dark: not told); the masks that they become"
+    )
+    lead = (
+        f"{points if found.has_points else 'Masks'}; optical flow, direction as hue. "
+        "The whole clip is in overlay.mp4, beside this file."
     )
     return page.section("Key frames", lead, legend + body)
 
@@ -141,10 +142,9 @@ def _key_frame(
         return ""
     if image is None or labels is None:
         return ""
-    tiles = [
-        (track_picture(image, found, t, TILE), "tracks"),
-        (mask_picture(image, labels, TILE), "masks"),
-    ]
+    tiles = [(mask_picture(image, labels, TILE), "masks")]
+    if found.has_points:
+        tiles.insert(0, (track_picture(image, found, t, TILE), "tracks"))
     if flow is not None:
         tiles.append((flow_picture(flow), "flow to the next frame"))
     if truth is not None:
@@ -173,6 +173,8 @@ def _over_time(found: Found, rows: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _groups(found: Found, pairs: Mapping[str, int]) -> str:
+    if not found.has_points:
+        return ""
     owner = {group: body for body, group in pairs.items()}
     heads = ["group", "tracks", "from", "to", "true body"]
     rows, fps = [], found.clip.fps

@@ -21,6 +21,7 @@ from egojax.data.runs import ClipFolder
 from egojax.errors import UsageError
 from egojax.task import Progress, Stage
 from egojax.tasks import motion_summary
+from egojax.tasks.flow_masks import SOLVERS as FROM_FLOW
 from egojax.types import Clip, SkippedFrame
 
 
@@ -55,11 +56,12 @@ def _decomposition(config: Any) -> Stage:
 def _motion_seg(config: Any) -> Stage:
     """overlay.mp4 and report.html"""
     fields = ("overlay", "report")
+    points = () if config.solver in FROM_FLOW else ("points.npz", "groups.npz")
     return Stage(
         "show",
         functools.partial(_show_motion, config),
         reads={f"show.{name}": config.show[name] for name in fields},
-        needs=("points.npz", "groups.npz", "labels", "scores.json"),
+        needs=(*points, "labels", "scores.json"),
         writes=("overlay.mp4", "report.html"),
     )
 
@@ -74,7 +76,8 @@ STAGES = {
 def _show_motion(
     config: Any, clip: Clip, folder: ClipFolder, progress: Progress
 ) -> list[SkippedFrame]:
-    found = motion_pictures.read_found(clip, folder.path)
+    has_points = config.solver not in FROM_FLOW
+    found = motion_pictures.read_found(clip, folder.path, has_points)
     skipped: list[SkippedFrame] = []
     if config.show.overlay:
         path = folder.path / "overlay.mp4"

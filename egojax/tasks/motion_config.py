@@ -17,6 +17,7 @@ from egojax.methods.point_tracking import TrackSettings
 from egojax.methods.still_points import StillSettings
 from egojax.metrics import MOTION_PROTOCOLS
 from egojax.tasks import clips, settings
+from egojax.tasks.flow_masks import SOLVERS
 from egojax.types import Clip
 
 CHOICES = {
@@ -24,6 +25,7 @@ CHOICES = {
     "data.split": ("train", "val", "trainval", "test", "all"),
     "world.faults": PRESETS,
     "world.scene": ("kitchen", *clips.SCENES),
+    "solver": ("points", *SOLVERS),
     "flow.method": FLOWS,
     "eval.protocol": MOTION_PROTOCOLS,
 }
@@ -47,6 +49,8 @@ LEAST = {
     "masks.size": 2,
     **{f"masks.{name}": 1e-9 for name in ("contrast", "floor", "evidence", "epsilon")},
     **{f"masks.{name}": 0 for name in ("memory", "radius")},
+    "clusters.count": 2,
+    "clusters.position": 0,
     "read.ahead": 1,
     "read.keep": 0,
 }
@@ -59,6 +63,7 @@ MOST = {
     "still.radius": 50,
     "still.search": 10,
     "masks.size": 200,
+    "clusters.count": 50,
     "masks.radius": 100,
 }
 PATHS = ("data.root", "world.camera_path")

@@ -23,7 +23,7 @@ from egojax.methods import (
 from egojax.methods.dense_flow import FLOWS
 from egojax.methods.motion_scores import JudgedFrame
 from egojax.task import Progress, Stage, Task
-from egojax.tasks import clips, motion_config, motion_summary
+from egojax.tasks import clips, flow_masks, motion_config, motion_summary
 from egojax.types import Clip, PointTracks, SkippedFrame
 
 FORWARD, BACKWARD = "flow/gap1", "flow/gap-1"
@@ -56,17 +56,29 @@ def _stages(config: Any) -> tuple[Stage, ...]:
     def group(*names: str) -> dict[str, Any]:
         return {k: v for k, v in flat.items() if k.split(".")[0] in names}
 
+    flow = Stage(
+        "flow",
+        functools.partial(_flow, config),
+        reads=group("flow"),
+        writes=("flow",),
+    )
+    official = {"solver": config.solver, "show.official": config.show.official}
+    if config.solver in flow_masks.SOLVERS:
+        masks = Stage(
+            "masks",
+            functools.partial(flow_masks.masks, config),
+            reads=group("clusters") | official,
+            needs=("flow",),
+            writes=(LABELS, "official"),
+        )
+        return flow, masks, _score_stage(config, (LABELS,))
     return (
-        Stage(
-            "flow",
-            functools.partial(_flow, config),
-            reads=group("flow"),
-            writes=("flow",),
-        ),
+        flow,
         Stage(
             "tracks",
             functools.partial(_tracks, config),
-            reads=group("tracks"),
+            # Flow, too: it may have been made anew for a solver without tracks.
+            reads=group("flow", "tracks"),
             needs=("flow",),
             writes=(POINTS,),
         ),
@@ -80,17 +92,21 @@ def _stages(config: Any) -> tuple[Stage, ...]:
         Stage(
             "masks",
             functools.partial(_masks, config),
-            reads=group("masks") | {"show.official": config.show.official},
+            reads=group("masks") | official,
             needs=(POINTS, GROUPS),
             writes=(LABELS, "official"),
         ),
-        Stage(
-            "score",
-            functools.partial(_score, config),
-            reads=group("eval"),
-            needs=(POINTS, GROUPS, LABELS),
-            writes=("scores.json",),
-        ),
+        _score_stage(config, (POINTS, GROUPS, LABELS)),
+    )
+
+
+def _score_stage(config: Any, needs: tuple[str, ...]) -> Stage:
+    return Stage(
+        "score",
+        functools.partial(_score, config),
+        reads={f"eval.{name}": value for name, value in config.eval.items()},
+        needs=needs,
+        writes=("scores.json",),
     )
 
 
@@ -241,10 +257,11 @@ def _masks(
 def _score(
     config: Any, clip: Clip, folder: ClipFolder, progress: Progress
 ) -> list[SkippedFrame]:
-    del config
     skipped: list[SkippedFrame] = []
-    tracks = point_files.read_points(folder.path / POINTS, clip.num_frames)
-    group = point_files.read_groups(folder.path / GROUPS, len(tracks))
+    tracks = group = None
+    if config.solver not in flow_masks.SOLVERS:  # Those follow no points.
+        tracks = point_files.read_points(folder.path / POINTS, clip.num_frames)
+        group = point_files.read_groups(folder.path / GROUPS, len(tracks))
     judged = _judged(clip, folder, progress, skipped)
     found = motion_scores.score_clip(judged, tracks, group)
     rows = {

@@ -1,0 +1,89 @@
+"""The baselines of motion segmentation as a stage: masks from flow alone."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from egojax.data import arrays, flow_files, images, motion_results
+from egojax.data.motion_results import SoftMasks
+from egojax.data.runs import ClipFolder
+from egojax.data.stream import host_frames
+from egojax.errors import FrameError
+from egojax.methods import motion_baselines
+from egojax.methods.motion_baselines import ClusterSettings
+from egojax.task import Progress
+from egojax.types import Clip, SkippedFrame
+
+# Values of config.solver. A frame's image and flow -> labels int32 (H, W), 0 = at rest.
+Solver = Callable[[np.ndarray, np.ndarray], np.ndarray]
+SOLVERS: dict[str, Callable[[Any], Solver]] = {
+    "flow_magnitude": lambda config: _magnitude,
+    "flow_clusters": lambda config: _Clusters(config),
+}
+FOLDERS = ("flow/gap1", "flow/gap-1")  # To the next frame; of the last one, back.
+
+
+def masks(
+    config: Any, clip: Clip, folder: ClipFolder, progress: Progress
+) -> list[SkippedFrame]:
+    """Writes the label map of every frame that has an image and flow."""
+    solve = SOLVERS[config.solver](config)
+    arrays.make_folder(folder.path / "labels")
+    skipped = []
+    for frame in host_frames(clip, ["frames"], config.read.ahead):
+        t = frame.frame_idx
+        image = frame.layers.get("frames")
+        try:
+            flow = None if image is None else _flow_of(clip, folder, t)
+        except FrameError as err:
+            skipped.append(SkippedFrame(t, str(err)))
+            continue
+        if frame.skipped is not None:
+            skipped.append(frame.skipped)
+        if image is not None:
+            still = np.zeros(image.shape[:2], np.int32)
+            _write(
+                config, clip, folder, t, still if flow is None else solve(image, flow)
+            )
+        progress(t + 1, clip.num_frames)
+    return skipped
+
+
+def _flow_of(clip: Clip, folder: ClipFolder, t: int) -> np.ndarray | None:
+    """To a neighbouring frame; None = no neighbour could be read."""
+    paths = [folder.path / name / f"{clip.frame_ids[t]}.npz" for name in FOLDERS]
+    path = next((path for path in paths if path.exists()), None)
+    return None if path is None else flow_files.read_flow(path)
+
+
+def _write(
+    config: Any, clip: Clip, folder: ClipFolder, t: int, labels: np.ndarray
+) -> None:
+    name = clip.frame_ids[t]
+    images.write_labels(folder.path / "labels" / f"{name}.png", labels)
+    if config.show.official:
+        moves = (labels > 0).astype(np.float32)
+        soft = SoftMasks(moves, np.stack([1 - moves, moves]))
+        place = folder.path / "official"
+        motion_results.write_frame(place, clip.name, name, soft, labels)
+
+
+def _magnitude(image: np.ndarray, flow: np.ndarray) -> np.ndarray:
+    del image
+    return motion_baselines.flow_magnitude(flow)
+
+
+class _Clusters:
+    """Clusters of a frame start from those of the one before."""
+
+    def __init__(self, config: Any):
+        self._settings = ClusterSettings(**config.clusters)
+        self._seed = config.seed
+        self._centers: np.ndarray | None = None
+
+    def __call__(self, image: np.ndarray, flow: np.ndarray) -> np.ndarray:
+        labels, self._centers = motion_baselines.flow_clusters(
+            *(image, flow, self._centers, self._settings, self._seed)
+        )
+        return labels
