@@ -62,9 +62,17 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     # points (the default: point tracks, grouped) | the baselines flow_magnitude (what
     # does not follow the image's motion) and flow_clusters (k-means, GrabCut).
     config.solver = "points"
-    config.flow = dict(method="dis")  # dis (dense inverse search, no weights)
+    config.flow = dict(
+        method="dis",  # dis (dense inverse search, no weights) | files
+        # Of files: the folder with Flows_gap1/ and Flows_gap-1/, each with a folder of
+        # .flo for every clip; of any size, as long as the shape is that of the images.
+        root=placeholder(str),
+    )
     config.tracks = dict(
-        stride=6,  # Pixels between points that are sown.
+        method="chain",  # chain (along the flow) | cotracker (its files)
+        root=placeholder(str),  # Of cotracker: the folder of CLIP-FRAME.pt.
+        stride=6,  # Pixels between points that are sown, or taken from files.
+        max_frames=0,  # That a point is chained through; 0 = as long as it can be.
         tolerance=0.5,  # Pixels that forward and backward flow may disagree by.
         texture=0.125,  # Of the mean corner strength, where points are sown.
     )
@@ -106,6 +114,15 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     )
     # Of flow_clusters: how many, and the weight of places beside flow.
     config.clusters = dict(count=3, position=1.0)
+    # official/Flows_gap*/ and official/Tracks/: flow, and tracks of the grid of every
+    # frame, as the published training reads them. A gigabyte for 80 frames.
+    config.export = dict(
+        signals=False,
+        size_hw=(480, 854),  # Of the images that tracks are told to be of.
+        grid_stride=4,  # Pixels of these between points.
+        grid_step=1,  # The grid in so many parts each way, one after the other.
+        max_frames=100,  # Longer clips are cut to a window of one more.
+    )
     # Of metrics.json: frames (all alike) | davis2016 | lrtl-davis, lrtl-frames: as
     # published.
     config.eval = dict(protocol="frames")

@@ -37,7 +37,7 @@ STRIDE = 4  # Of the official grids.
 
 
 def read_cotracker(
-    path: pathlib.Path | str, frame: int, num_frames: int
+    path: pathlib.Path | str, frame: int, num_frames: int, *, cut: bool = False
 ) -> WindowTracks:
     """Reads the tracks of a frame.
 
@@ -45,6 +45,7 @@ def read_cotracker(
       frame: The frame that the file is of, as a position in the clip: the file only
         knows the place in its window.
       num_frames: Of the clip.
+      cut: The clip is the beginning of a longer one: frames behind it are left out.
 
     Raises:
       FrameError: missing, truncated, another kind of file, a window that leaves the
@@ -58,7 +59,9 @@ def read_cotracker(
     problem = _problem(found)
     if problem:
         raise FrameError(f"{path}: {problem}")
-    moves, query = found["tracks"], found["fid"]
+    moves, seen, query = found["tracks"], found["vis"], found["fid"]
+    if cut:
+        moves, seen = (part[: num_frames - frame + query] for part in (moves, seen))
     first, length = frame - query, len(moves)
     if first < 0 or first + length > num_frames:
         raise FrameError(
@@ -70,7 +73,7 @@ def read_cotracker(
     known = np.isfinite(places).all(-1)
     limit = np.float32(FAR) * np.array(size_hw[::-1], np.float32)
     places = np.clip(np.nan_to_num(places, nan=0.0), -limit, limit)
-    seen = found["vis"].reshape(length, -1) & known
+    seen = seen.reshape(length, -1) & known
     frames = np.arange(first, first + length, dtype=np.int32)
     return WindowTracks(places, seen, frames, query, size_hw)
 
@@ -98,9 +101,16 @@ def _problem(found: Any) -> str:
 
 
 def cotracker_source(
-    folder: pathlib.Path | str, sequence: str, frame_ids: Sequence[str]
+    folder: pathlib.Path | str,
+    sequence: str,
+    frame_ids: Sequence[str],
+    *,
+    cut: bool = False,
 ) -> Source[WindowTracks | None]:
     """The tracks of a sequence by frame, lazily; None where there is no file.
+
+    Args:
+      cut: See `read_cotracker`.
 
     Raises:
       UsageError: no folder, or no file of it is of a frame of this sequence.
@@ -116,7 +126,7 @@ def cotracker_source(
         )
     return Source(
         lambda t: (
-            read_cotracker(folder / names[t], t, len(names))
+            read_cotracker(folder / names[t], t, len(names), cut=cut)
             if names[t] in there
             else None
         ),

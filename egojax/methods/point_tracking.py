@@ -27,6 +27,7 @@ class TrackSettings:
     stride: int = 6  # Pixels between points of the grid.
     tolerance: float = 0.5  # Pixels that forward and backward flow may disagree by.
     texture: float = 0.125  # Of the mean of the image's corner strength, at least.
+    max_frames: int = 0  # That a point is followed through; 0 = as long as it can be.
 
 
 class TrackState(NamedTuple):
@@ -36,6 +37,7 @@ class TrackState(NamedTuple):
     next_id: int
     ids: np.ndarray  # int64 (n,), in the order in which tracks began.
     places: np.ndarray  # float32 (n, 2), pixels.
+    born: np.ndarray  # int64 (n,), the frame that each began in.
 
 
 class Seen(NamedTuple):
@@ -48,7 +50,8 @@ class Seen(NamedTuple):
 
 def start() -> TrackState:
     """Before the first frame."""
-    return TrackState(0, 0, np.zeros(0, np.int64), np.zeros((0, 2), np.float32))
+    none = np.zeros(0, np.int64)
+    return TrackState(0, 0, none, np.zeros((0, 2), np.float32), none)
 
 
 def skip(state: TrackState) -> TrackState:
@@ -73,15 +76,18 @@ def step(
       back: From this one to the one before.
       onward: From this one to the next, for its boundaries; None at the end.
     """
-    ids, places = state.ids[:0], state.places[:0]
+    ids, places, born = state.ids[:0], state.places[:0], state.born[:0]
     if flow is not None and back is not None:
         places, kept = advance(state.places, flow, back, settings.tolerance)
         kept &= ~under(motion_boundary(flow), state.places)
-        ids, places = state.ids[kept], places[kept]
+        if settings.max_frames:
+            kept &= state.frame - state.born < settings.max_frames
+        ids, places, born = state.ids[kept], places[kept], state.born[kept]
     new = _sown(image, places, onward, settings)
     ids = np.concatenate([ids, state.next_id + np.arange(len(new))])
     places = np.concatenate([places, new])
-    after = TrackState(state.frame + 1, state.next_id + len(new), ids, places)
+    born = np.concatenate([born, np.full(len(new), state.frame)])
+    after = TrackState(state.frame + 1, state.next_id + len(new), ids, places, born)
     return after, Seen(state.frame, ids, places)
 
 

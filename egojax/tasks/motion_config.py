@@ -16,7 +16,7 @@ from egojax.methods.motion_groups import GroupSettings
 from egojax.methods.point_tracking import TrackSettings
 from egojax.methods.still_points import StillSettings
 from egojax.metrics import MOTION_PROTOCOLS
-from egojax.tasks import clips, settings
+from egojax.tasks import clips, motion_imports, settings
 from egojax.tasks.flow_masks import SOLVERS
 from egojax.types import Clip
 
@@ -26,7 +26,8 @@ CHOICES = {
     "world.faults": PRESETS,
     "world.scene": ("kitchen", *clips.SCENES),
     "solver": ("points", *SOLVERS),
-    "flow.method": FLOWS,
+    "flow.method": (*FLOWS, motion_imports.FLOW),
+    "tracks.method": ("chain", motion_imports.TRACKS),
     "eval.protocol": MOTION_PROTOCOLS,
 }
 LEAST = {
@@ -37,6 +38,7 @@ LEAST = {
     "tracks.stride": 1,
     "tracks.tolerance": 1e-3,
     "tracks.texture": 0,
+    "tracks.max_frames": 0,
     "group.piece": 5,
     "group.overlap": 0,
     "group.noise": 1e-6,
@@ -49,6 +51,8 @@ LEAST = {
     "masks.size": 2,
     **{f"masks.{name}": 1e-9 for name in ("contrast", "floor", "evidence", "epsilon")},
     **{f"masks.{name}": 0 for name in ("memory", "radius")},
+    **{f"export.grid_{name}": 1 for name in ("stride", "step")},
+    "export.max_frames": 1,
     "clusters.count": 2,
     "clusters.position": 0,
     "read.ahead": 1,
@@ -63,10 +67,11 @@ MOST = {
     "still.radius": 50,
     "still.search": 10,
     "masks.size": 200,
+    "export.grid_stride": 1000,
     "clusters.count": 50,
     "masks.radius": 100,
 }
-PATHS = ("data.root", "world.camera_path")
+PATHS = ("data.root", "world.camera_path", "flow.root", "tracks.root")
 YEARS = (2016, 2017)
 LEAST_WINDOW, LEAST_FRAMES = 3, 2
 
@@ -78,13 +83,18 @@ def check(config: Any) -> None:
       UsageError: a line for each field.
     """
     settings.check(config, CHOICES, LEAST, MOST)
-    problems = []
+    problems = motion_imports.check(config)
     if config.data.year not in YEARS:
         problems.append(f"config.data.year={config.data.year}: there are 2016, 2017")
     if config.group.overlap >= config.group.piece:
         problems.append(
             f"config.group.overlap={config.group.overlap}: expected less than "
             f"config.group.piece={config.group.piece}"
+        )
+    size = tuple(config.export.size_hw)
+    if len(size) != 2 or not all(isinstance(n, int) and n > 0 for n in size):
+        problems.append(
+            f"config.export.size_hw={size}: expected height and width, as in (480,854)"
         )
     lengths = tuple(config.group.lengths)
     whole = all(isinstance(n, int) and n >= LEAST_WINDOW for n in lengths)
@@ -129,7 +139,8 @@ def settled(config: Any, clip: Clip) -> Clip:
 
 def track_settings(config: Any) -> TrackSettings:
     """How points are sown and lost."""
-    return TrackSettings(**config.tracks)
+    names = {field.name for field in dataclasses.fields(TrackSettings)}
+    return TrackSettings(**{k: v for k, v in config.tracks.items() if k in names})
 
 
 def group_settings(config: Any) -> GroupSettings:

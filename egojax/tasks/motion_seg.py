@@ -23,11 +23,19 @@ from egojax.methods import (
 from egojax.methods.dense_flow import FLOWS
 from egojax.methods.motion_scores import JudgedFrame
 from egojax.task import Progress, Stage, Task
-from egojax.tasks import clips, flow_masks, motion_config, motion_summary
+from egojax.tasks import (
+    clips,
+    flow_masks,
+    motion_config,
+    motion_exports,
+    motion_imports,
+    motion_summary,
+)
 from egojax.types import Clip, PointTracks, SkippedFrame
 
 FORWARD, BACKWARD = "flow/gap1", "flow/gap-1"
 POINTS, GROUPS, LABELS = "points.npz", "groups.npz", "labels"
+OFFICIAL = ("official/soft", "official/hard", "official/comp")
 
 
 def make(config: Any, mode: str, folder: pathlib.Path) -> Task:
@@ -69,9 +77,9 @@ def _stages(config: Any) -> tuple[Stage, ...]:
             functools.partial(flow_masks.masks, config),
             reads=group("clusters") | official,
             needs=("flow",),
-            writes=(LABELS, "official"),
+            writes=(LABELS, *OFFICIAL),
         )
-        return flow, masks, _score_stage(config, (LABELS,))
+        return (flow, masks, *_export_stages(config), _score_stage(config, (LABELS,)))
     return (
         flow,
         Stage(
@@ -94,10 +102,26 @@ def _stages(config: Any) -> tuple[Stage, ...]:
             functools.partial(_masks, config),
             reads=group("masks") | official,
             needs=(POINTS, GROUPS),
-            writes=(LABELS, "official"),
+            writes=(LABELS, *OFFICIAL),
         ),
+        *_export_stages(config),
         _score_stage(config, (POINTS, GROUPS, LABELS)),
     )
+
+
+def _export_stages(config: Any) -> tuple[Stage, ...]:
+    if not config.export.signals:
+        return ()
+    fields = flatten({name: config[name].to_dict() for name in ("export", "flow")})
+    tolerance = {"tracks.tolerance": config.tracks.tolerance}
+    stage = Stage(
+        "export",
+        functools.partial(motion_exports.export, config),
+        reads=fields | tolerance,
+        needs=("flow",),
+        writes=motion_exports.WRITES,
+    )
+    return (stage,)
 
 
 def _score_stage(config: Any, needs: tuple[str, ...]) -> Stage:
@@ -117,6 +141,8 @@ def _flow(
     config: Any, clip: Clip, folder: ClipFolder, progress: Progress
 ) -> list[SkippedFrame]:
     """Files that are there are kept: a run that was killed goes on."""
+    if config.flow.method == motion_imports.FLOW:
+        return motion_imports.import_flow(config, clip, folder, progress)
     method = FLOWS[config.flow.method]
     for name in (FORWARD, BACKWARD):
         arrays.make_folder(folder.path / name)
@@ -150,6 +176,9 @@ def _read_flow(folder: ClipFolder, name: str, frame_id: str) -> np.ndarray | Non
 def _tracks(
     config: Any, clip: Clip, folder: ClipFolder, progress: Progress
 ) -> list[SkippedFrame]:
+    if config.tracks.method == motion_imports.TRACKS:
+        path = folder.path / POINTS
+        return motion_imports.import_tracks(config, clip, path, progress)
     tracks = point_tracking.gather(_seen(config, clip, folder, progress), clip.size_hw)
     point_files.write_points(folder.path / POINTS, tracks)
     return []

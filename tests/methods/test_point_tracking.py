@@ -110,3 +110,11 @@ def test_gather_sorts_by_track_and_keeps_the_order_of_frames():
     np.testing.assert_array_equal(tracks.count, [1, 2, 1])
     np.testing.assert_array_equal(tracks.xy[:, 0], [1, 2, 3, 4])
     assert len(point_tracking.gather([], SIZE)) == 0
+
+
+def test_a_point_lives_for_so_many_frames_and_is_sown_anew():
+    settings = TrackSettings(stride=6, max_frames=3)
+    tracks = _follow([_flow(0, 0)] * 5, settings=settings)
+    assert {*tracks.count.tolist()} == {3} and {*tracks.first.tolist()} == {0, 3}
+    ends = _follow([_flow(0, 0)] * 5)
+    assert {*ends.count.tolist()} == {6}

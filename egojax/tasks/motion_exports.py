@@ -1,0 +1,124 @@
+"""Flow and tracks of a clip as the published tools leave them, for its own training.
+
+    official/Flows_gap1/CLIP/FRAME.flo, and so on for all gaps
+    official/Tracks/cotrackerv2_rel_stride4_aux2/CLIP-FRAME.pt
+
+The published tracker follows a grid of points of every frame through the window around
+it, in images of 480 x 854; here along the flow. What is there is kept, so that a run
+that was stopped goes on.
+"""
+
+import functools
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from egojax.data import arrays, cotracker_files, flow_files
+from egojax.data.runs import ClipFolder
+from egojax.methods.point_following import FlowStep, follow
+from egojax.ops.track_grids import Extraction, extraction, grid_offset, grid_points
+from egojax.task import Progress
+from egojax.types import Clip, SkippedFrame, WindowTracks
+
+FLOWS = "official/Flows_gap{gap}"
+TRACKS = "official/Tracks/cotrackerv2_rel_stride{stride}_aux2"
+WRITES = ("official/Tracks", *(FLOWS.format(gap=gap) for gap in (1, -1)))
+MEMORY = 5e8  # Bytes of flow that are kept, about.
+
+Steps = Callable[[int, int], FlowStep | None]  # From a frame to the one beside it.
+
+
+def export(
+    config: Any, clip: Clip, folder: ClipFolder, progress: Progress
+) -> list[SkippedFrame]:
+    """Writes flow and tracks of every frame."""
+    fields = config.export
+    for gap in (1, -1):
+        _export_flow(clip, folder, gap)
+    place = folder.path / TRACKS.format(stride=fields.grid_stride)
+    arrays.make_folder(place)
+    steps = _steps(clip, folder)
+    for t, name in enumerate(clip.frame_ids):
+        path = place / f"{clip.name}-{name}.pt"
+        if not path.exists():
+            offset = grid_offset(t, fields.grid_stride)
+            window = extraction(clip.num_frames, t, fields.max_frames)
+            tracks = _tracks_of(config, clip, window, offset, steps)
+            cotracker_files.write_cotracker(
+                *(path, tracks, clip.name, offset, fields.grid_stride)
+            )
+        progress(t + 1, clip.num_frames)
+    return []
+
+
+def _export_flow(clip: Clip, folder: ClipFolder, gap: int) -> None:
+    place = folder.path / FLOWS.format(gap=gap) / clip.name
+    arrays.make_folder(place)
+    for name in clip.frame_ids:
+        source, path = _flow_path(folder, gap, name), place / f"{name}.flo"
+        if source.exists() and not path.exists():
+            flow_files.write_flo(path, flow_files.read_flow(source))
+
+
+def _flow_path(folder: ClipFolder, gap: int, name: str) -> pathlib.Path:
+    return folder.path / f"flow/gap{gap}" / f"{name}.npz"
+
+
+def _steps(clip: Clip, folder: ClipFolder) -> Steps:
+    """Steps between frames; the last ones that were asked for stay in memory."""
+    kept = max(4, int(MEMORY / (17 * clip.size_hw[0] * clip.size_hw[1])))
+
+    @functools.lru_cache(maxsize=kept)
+    def step(here: int, there: int) -> FlowStep | None:
+        gap = there - here
+        paths = [
+            _flow_path(folder, way, clip.frame_ids[t])
+            for way, t in ((gap, here), (-gap, there))
+        ]
+        if not all(path.exists() for path in paths):
+            return None
+        return FlowStep.of(*map(flow_files.read_flow, paths))
+
+    return step
+
+
+def _tracks_of(
+    config: Any,
+    clip: Clip,
+    window: Extraction,
+    offset: tuple[int, int],
+    steps: Steps,
+) -> WindowTracks:
+    """The grid of a frame through its window, in pixels of `export.size_hw`."""
+    high, wide = config.export.size_hw
+    scale = np.array([clip.size_hw[1] / wide, clip.size_hw[0] / high], np.float32)
+    points = grid_points((high, wide), offset, config.export.grid_stride) * scale
+    length = window.stop - window.first
+    places = np.empty((length, len(points), 2), np.float32)
+    seen = np.empty((length, len(points)), bool)
+    parts = config.export.grid_step**2
+    for part in range(parts):
+        rows = slice(part, None, parts)
+        found = _both_ways(points[rows], window, steps, config.tracks.tolerance)
+        places[:, rows], seen[:, rows] = found
+    frames = np.arange(window.first, window.stop, dtype=np.int32)
+    return WindowTracks(places / scale, seen, frames, window.query, (high, wide))
+
+
+def _both_ways(
+    points: np.ndarray, window: Extraction, steps: Steps, tolerance: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Places (T, N, 2) and whether points are seen (T, N), from the query's frame."""
+    begin = np.zeros(len(points), int)
+    frame = window.first + window.query
+    ahead = (steps(t, t + 1) for t in range(frame, window.stop - 1))
+    behind = (steps(t, t - 1) for t in range(frame, window.first, -1))
+    after = follow(points, begin, ahead, tolerance)
+    before = follow(points, begin, behind, tolerance)
+    places, seen = (
+        np.concatenate([old[:0:-1], new])
+        for old, new in zip(before, after, strict=True)
+    )
+    return places, seen
