@@ -1,8 +1,8 @@
 """Given points followed along given flow, forward or backward, lost ones by a guess.
 
 A point is seen as long as the flow that leads on leads back, inside the image and off
-motion boundaries; from then on it is not, and its place is where the flow would have
-taken it.
+motion boundaries. From then on it is not, or not before that holds again for some steps
+in a row; its place is where the flow would have taken it.
 
 Source: Sundaram et al. 2010 (dense point trajectories), for when points are lost.
 """
@@ -41,6 +41,7 @@ def follow(
     begin: np.ndarray,
     steps: Iterable[FlowStep | None],
     tolerance: float,
+    again: int = 0,
 ) -> Followed:
     """Points through the frames that steps lead to.
 
@@ -49,6 +50,8 @@ def follow(
       begin: int (N,), that frame, counted from 0: that before the first step.
       steps: S of them; None = not known, and all points are lost.
       tolerance: Pixels that forward and backward flow may disagree by.
+      again: Steps in a row that a lost point must be right in to be seen again; 0 =
+        what is lost stays lost.
 
     Raises:
       ValueError: not as many beginnings as points.
@@ -56,17 +59,19 @@ def follow(
     here = np.array(points_xy, np.float32).reshape(-1, 2)
     if len(begin) != len(here):
         raise ValueError(f"{len(begin)} beginnings of {len(here)} points")
-    alive = begin == 0
-    places, seen = [here.copy()], [alive.copy()]
+    enough = again or 1
+    right = np.where(begin == 0, enough, -1)  # Steps in a row; -1 = for ever lost.
+    places, seen = [here.copy()], [right >= enough]
     for t, step in enumerate(steps, 1):
         goes = begin < t
-        if step is None:
-            alive &= ~goes
-        else:
+        kept = np.zeros(goes.sum(), bool)
+        if step is not None:
             there, kept = advance(here[goes], step.flow, step.back, tolerance)
-            alive[goes] &= kept & ~under(step.boundary, here[goes])
+            kept &= ~under(step.boundary, here[goes])
             here[goes] = there
-        alive |= begin == t
+        on = right[goes]
+        right[goes] = np.where(kept & (on >= 0), on + 1, 0 if again else -1)
+        right[begin == t] = enough
         places.append(here.copy())
-        seen.append(alive.copy())
+        seen.append(right >= enough)
     return Followed(np.stack(places), np.stack(seen))

@@ -25,6 +25,7 @@ from egojax.types import Clip, SkippedFrame, WindowTracks
 FLOWS = "official/Flows_gap{gap}"
 TRACKS = "official/Tracks/cotrackerv2_rel_stride{stride}_aux2"
 WRITES = ("official/Tracks", *(FLOWS.format(gap=gap) for gap in (1, -1)))
+AGAIN = 2  # Frames in a row that a lost point must be right in to be seen again.
 MEMORY = 5e8  # Bytes of flow that are kept, about.
 
 Steps = Callable[[int, int], FlowStep | None]  # From a frame to the one beside it.
@@ -115,8 +116,8 @@ def _both_ways(
     frame = window.first + window.query
     ahead = (steps(t, t + 1) for t in range(frame, window.stop - 1))
     behind = (steps(t, t - 1) for t in range(frame, window.first, -1))
-    after = follow(points, begin, ahead, tolerance)
-    before = follow(points, begin, behind, tolerance)
+    after = follow(points, begin, ahead, tolerance, AGAIN)
+    before = follow(points, begin, behind, tolerance, AGAIN)
     places, seen = (
         np.concatenate([old[:0:-1], new])
         for old, new in zip(before, after, strict=True)

@@ -38,6 +38,19 @@ def test_a_point_that_is_lost_moves_on_and_stays_lost():
     np.testing.assert_allclose(found.places[:, 0, 0], [10, 12, 14, 16])
 
 
+@pytest.mark.parametrize(
+    ("again", "want"), [(0, "1100000"), (1, "1101011"), (2, "1100001"), (9, "1100000")]
+)
+def test_a_lost_point_is_seen_again_after_steps_in_a_row(again, want):
+    """By hand: steps 2 and 4 do not lead back, all others do."""
+    steps = [_step(1, 0, error=0.6 * (t in (2, 4))) for t in range(1, 7)]
+    found = follow(
+        np.array([[10, 10]], np.float32), np.zeros(1, int), steps, 0.5, again
+    )
+    assert "".join(str(int(seen)) for seen in found.seen[:, 0]) == want
+    np.testing.assert_allclose(found.places[:, 0, 0], 10 + np.arange(7))
+
+
 def test_a_step_that_is_not_known_loses_all_that_have_begun():
     points = np.array([[10, 10], [20, 10], [30, 10]], np.float32)
     steps = [_step(1, 0), None, _step(1, 0)]
