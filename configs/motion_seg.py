@@ -18,11 +18,20 @@ group, and the groups become masks of every frame.
       --config.data.motion=runs/motion_seg-folder    what moves is no part of the scene
   python launch.py --config=configs/motion_seg.py:fbms --config.data.root=FBMS_clean
 
+Flow and tracks of other tools, a baseline that needs flow alone:
+
+  python launch.py --config=configs/motion_seg.py:davis \
+      --config.data.root=data/DAVIS2016 --config.data.clips=bmx-trees \
+      --config.flow.method=files --config.flow.root=data/DAVIS2016 \
+      --config.tracks.method=cotracker --config.tracks.root=FOLDER_OF_PT_FILES
+  python launch.py --config=configs/motion_seg.py --config.solver=flow_magnitude
+
 Stages
   flow      between neighbouring frames, both ways: flow/gap1, flow/gap-1
   tracks    points followed along it: points.npz
   group     what moves as one body: groups.npz
   masks     of every pixel: labels/, and official/ where config.show.official
+  export    flow and tracks as published, to official/, where config.export.signals
   score     against the truth, where it is known: scores.json
   show      overlay.mp4, report.html
 With --config.solver=flow_magnitude or flow_clusters, baselines that take masks from

@@ -70,12 +70,14 @@ def _stages(config: Any) -> tuple[Stage, ...]:
         reads=group("flow"),
         writes=("flow",),
     )
-    official = {"solver": config.solver, "show.official": config.show.official}
+    # Of masks, whoever makes them: so that what is told of a change is the solver.
+    shared = group("solver", "clusters", "masks")
+    shared |= {"show.official": config.show.official}
     if config.solver in flow_masks.SOLVERS:
         masks = Stage(
             "masks",
             functools.partial(flow_masks.masks, config),
-            reads=group("clusters") | official,
+            reads=shared,
             needs=("flow",),
             writes=(LABELS, *OFFICIAL),
         )
@@ -100,7 +102,7 @@ def _stages(config: Any) -> tuple[Stage, ...]:
         Stage(
             "masks",
             functools.partial(_masks, config),
-            reads=group("masks") | official,
+            reads=shared,
             needs=(POINTS, GROUPS),
             writes=(LABELS, *OFFICIAL),
         ),
