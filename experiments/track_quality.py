@@ -33,9 +33,9 @@ RASTER = 256  # Pixels a side, in which TAP-Vid counts.
 WINDOW, LEVELS, GAP = (21, 21), 3, 1.0  # Of Lucas-Kanade; pixels.
 AGAIN = 2  # Frames.
 NAMES = {
-    "average_jaccard": "AJ",
-    "average_pts_within_thresh": "delta",
-    "occlusion_accuracy": "OA",
+    "average_jaccard": "AJ %",
+    "average_pts_within_thresh": "delta %",
+    "occlusion_accuracy": "OA %",
 }
 
 

@@ -122,25 +122,27 @@ def _clusters(
     points = np.concatenate([residual, np.stack([x, y], -1)], -1).astype(np.float64)
     flow_spread = max(float(residual.std()), LEAST)
     scale = np.array([1 / flow_spread] * 2 + [settings.position] * 2)
-    some = points[STEP // 2 :: STEP, STEP // 2 :: STEP].reshape(-1, 4) * scale
+    some = points[STEP // 2 :: STEP, STEP // 2 :: STEP].reshape(-1, 4)
     if before is None:
-        centers = _first_centers(some, settings.count, seed)
+        centers = _first_centers(some, scale, settings.count, seed)
     else:
-        centers = before * scale
+        centers = before.copy()
     for _ in range(ROUNDS):
-        which, _ = vq.vq(some, centers)
+        which, _ = vq.vq(some * scale, centers * scale)
         for k in np.unique(which):
             centers[k] = some[which == k].mean(0)
-    which, _ = vq.vq((points * scale).reshape(-1, 4), centers)
-    return which.reshape(high, wide), centers / scale
+    which, _ = vq.vq((points * scale).reshape(-1, 4), centers * scale)
+    return which.reshape(high, wide), centers
 
 
-def _first_centers(points: np.ndarray, count: int, seed: int) -> np.ndarray:
+def _first_centers(
+    points: np.ndarray, scale: np.ndarray, count: int, seed: int
+) -> np.ndarray:
     """Points (K, 4) that lie far apart, as a rule: of k-means++."""
     rng = np.random.default_rng(seed)
     centers = points[[rng.integers(len(points))]]
     while len(centers) < count:
-        _, gap = vq.vq(points, centers)
+        _, gap = vq.vq(points * scale, centers * scale)
         share = np.cumsum(gap**2 + 1e-12)
         row = np.searchsorted(share, rng.uniform(0, share[-1]))
         centers = np.concatenate([centers, points[[row]]])

@@ -33,10 +33,10 @@ def test_points_of_a_picture_that_pans_are_found_by_all(program, case):
     rows = program.measure(case)
     assert [*rows] == [*program.TRACKERS]
     for name, row in rows.items():
-        assert [*row] == ["AJ", "delta", "OA", "CPU s"]
-        assert row["delta"] > 60 and row["AJ"] > 40, name
+        assert [*row] == ["AJ %", "delta %", "OA %", "CPU s"]
+        assert row["delta %"] > 60 and row["AJ %"] > 40, name
         # Of 15 frames after the queries, the third point is hidden in two.
-        assert row["OA"] >= 100 * 12 / 15, name
+        assert row["OA %"] >= 100 * 12 / 15, name
 
 
 @pytest.mark.parametrize("again", [0, 2])

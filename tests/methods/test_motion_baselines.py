@@ -64,10 +64,11 @@ def test_noise_below_half_a_pixel_is_no_motion():
     assert not motion_baselines.flow_magnitude(0.05 * _flow(1.0)).any()
 
 
-@pytest.mark.parametrize("count", [2, 3])
-def test_clusters_find_the_body_and_its_outline(count):
+@pytest.mark.parametrize(("count", "position"), [(2, 1.0), (3, 1.0), (2, 0.0)])
+def test_clusters_find_the_body_and_its_outline(count, position):
+    """Without a weight of places, too, centres have places."""
     image, _ = moving_clips.frame(0)
-    settings = ClusterSettings(count)
+    settings = ClusterSettings(count, position)
     labels, centers = motion_baselines.flow_clusters(image, _flow(), None, settings)
     assert _iou(labels) > 0.95 and labels.max() < count
     again, _ = motion_baselines.flow_clusters(image, _flow(), None, settings)
