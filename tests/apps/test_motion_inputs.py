@@ -251,6 +251,16 @@ def test_every_second_frame_takes_flow_over_two(exported, clip, tmp_path, capsys
     assert names == ["00000", "00002", "00004", "00006"]
 
 
+def test_where_a_clip_begins_again_there_is_no_flow(exported, clip, tmp_path):
+    """The file of frame 5 leads to frame 6, which is cut off."""
+    words = [*FLOW_ONLY, *imports(exported)[:2], "--config.data.max_frames=6"]
+    assert launch(clip, tmp_path / "run", *words, "--config.data.repeat=2") == 0
+    flow = folder_of(tmp_path / "run") / "flow"
+    names = [sorted(p.stem for p in (flow / f"gap{g}").iterdir()) for g in (1, -1)]
+    assert names[0] == [f"{t:05d}" for t in range(5)]
+    assert names[1] == [f"{t:05d}" for t in range(1, 6)]
+
+
 def test_a_frame_whose_flow_is_damaged_or_missing_is_left_out(
     exported, clip, tmp_path, capsys
 ):
