@@ -78,6 +78,7 @@ def _show_motion(
 ) -> list[SkippedFrame]:
     has_points = config.solver not in FROM_FLOW
     found = motion_pictures.read_found(clip, folder.path, has_points)
+    stages = ("flow", *(("tracks",) if has_points else ()), "masks", "score")
     skipped: list[SkippedFrame] = []
     if config.show.overlay:
         path = folder.path / "overlay.mp4"
@@ -90,7 +91,7 @@ def _show_motion(
             config=config.to_dict(),
             machine=_machine(folder),
             command=_command(),
-            skipped=_all_skipped(clip, folder, ("flow", "masks", "score")),
+            skipped=_all_skipped(clip, folder, stages),
         )
     return skipped
 

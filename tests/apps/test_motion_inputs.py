@@ -333,7 +333,8 @@ def test_tracks_that_tell_nothing_leave_empty_masks(few, clip, tmp_path, kind):
         one = {name: found[name][:, 5:6, 5:6] for name in ("tracks", "vis")}
         rewritten(path, **one)
     run = tmp_path / "run"
-    assert tracks_run(few, clip, run) == 3  # Of nine frames there are no files.
+    shown = f"--config.show.report={kind == 'one'}"
+    assert tracks_run(few, clip, run, shown) == 3  # Of nine frames there are no files.
     tracks = point_files.read_points(folder_of(run) / "points.npz", 10)
     assert len(tracks) == (1 if kind == "one" else 0)
     labels = images.read_labels(folder_of(run) / "labels" / "00003.png")
@@ -341,6 +342,8 @@ def test_tracks_that_tell_nothing_leave_empty_masks(few, clip, tmp_path, kind):
     done = arrays.read_json(folder_of(run) / "done.json")
     assert len(done["tracks"]["skipped"]) == 9
     assert done["tracks"]["skipped"][0]["reason"] == "no tracks of disk-00000"
+    if kind == "one":
+        assert "no tracks of disk-00000" in (folder_of(run) / "report.html").read_text()
 
 
 def test_tracks_of_another_clip_length_are_refused(few, clip, tmp_path, capsys):
