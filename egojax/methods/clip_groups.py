@@ -24,6 +24,7 @@ from egojax.methods.track_heirs import inherit
 from egojax.types import PointTracks
 
 HOPS = 4  # Windows begin so often within the length of one.
+TOGETHER = 0.25  # Share of the smaller of two bodies that is seen beside the other.
 
 # What images say of the tracks of windows.
 StillOf = Callable[[Sequence[WindowMotion]], Stillness]
@@ -59,7 +60,8 @@ def group_clip(
     found, heir, done = np.full(len(tracks), UNKNOWN), np.zeros(len(tracks), int), 0
     for start, stop in pieces(num_frames, piece, overlap):
         group = _of_piece(tracks, start, stop, lengths, settings, still_of, seed)
-        found = joined(found, group, inherit(tracks, found, heir, done, stop))
+        guess = inherit(tracks, found, heir, done, stop)
+        found = joined(found, group, guess, together(tracks, group, start, stop))
         heir, done = inherit(tracks, found, heir, done, stop), stop
         # What rests beside a body that moves is none of it.
         moving = np.unique(found[group > STATIC])
@@ -112,7 +114,10 @@ def _of_piece(
 
 
 def joined(
-    found: np.ndarray, group: np.ndarray, heir: np.ndarray | None = None
+    found: np.ndarray,
+    group: np.ndarray,
+    heir: np.ndarray | None = None,
+    beside: np.ndarray | None = None,
 ) -> np.ndarray:
     """The groups so far, and those of one more piece under the same numbers.
 
@@ -120,23 +125,25 @@ def joined(
       found: Int (N,), of the pieces before.
       group: Int (N,), of this one, with numbers of its own.
       heir: Int (N,), see `track_heirs.inherit`; None = nothing is guessed.
+      beside: Bool (B, B), by their numbers in `group`, see `together`; None = all.
 
     Returns:
       Int (N,). A body of this piece is the one before that most of its tracks were of,
       if those are half or more of all that were any body; of two such, the one with
       more. If none of its tracks was of any, it is the one that half or more of all are
-      heirs of. Others get new numbers.
+      heirs of, but not beside another one that is. Others get new numbers.
     """
     name = np.zeros(group.max(initial=0) + 1, np.int64)
     both = (found > STATIC) & (group > STATIC)
     table = _table(group[both], found[both], len(name))
-    _claim(name, table, table.sum(1))
+    everywhere = np.ones((len(name), len(name)), bool)
+    _claim(name, table, table.sum(1), everywhere)
     if heir is not None:
         lacks = (group > STATIC) & ~np.isin(group, group[both])
         table = _table(group[lacks], heir[lacks], len(name))
         all_of = table.sum(1)
         table[:, 0] = 0
-        _claim(name, table, all_of)
+        _claim(name, table, all_of, everywhere if beside is None else beside)
     fresh = np.flatnonzero((name == 0) & (np.arange(len(name)) > 0))
     name[fresh] = max(found.max(initial=0), 0) + 1 + np.arange(len(fresh))
     moved = np.where(group > STATIC, name[np.maximum(group, 0)], group)
@@ -151,19 +158,41 @@ def _table(rows: np.ndarray, columns: np.ndarray, num_rows: int) -> np.ndarray:
     return table
 
 
-def _claim(name: np.ndarray, table: np.ndarray, total: np.ndarray) -> None:
+def _claim(
+    name: np.ndarray, table: np.ndarray, total: np.ndarray, beside: np.ndarray
+) -> None:
     """Names bodies by the column with most in their row, if it is free, in place.
 
     Args:
       name: Int (B,); 0 = has none yet.
       table: Int (B, C): tracks of each body that were of another one before.
       total: Int (B,): what half of is enough.
+      beside: Bool (B, B): which bodies cannot have the same name.
     """
-    taken = {*name[name > 0].tolist()}
     order = np.argsort(-table.max(1), kind="stable")
     for body in order[order > 0].tolist():
         best = int(table[body].argmax())
         shared = table[body, best]
-        if shared and 2 * shared >= total[body] and best not in taken:
+        is_free = not beside[body, name == best].any()
+        if shared and 2 * shared >= total[body] and is_free:
             name[body] = best
-            taken.add(best)
+
+
+def together(
+    tracks: PointTracks, group: np.ndarray, start: int, stop: int
+) -> np.ndarray:
+    """Whether two bodies are seen at the same time in these frames, bool (B, B).
+
+    Args:
+      group: Int (N,), bodies from 1 on; row and column 0 are of no meaning.
+    """
+    count = int(group.max(initial=0)) + 1
+    of = np.flatnonzero(group > STATIC)
+    first, last = tracks.first[of], tracks.first[of] + tracks.count[of]
+    change = np.zeros((count, stop - start + 1), np.int64)
+    np.add.at(change, (group[of], np.clip(first - start, 0, stop - start)), 1)
+    np.add.at(change, (group[of], np.clip(last - start, 0, stop - start)), -1)
+    seen = change.cumsum(1)[:, :-1]
+    both = np.minimum(seen[:, None], seen[None]).sum(-1)
+    total = seen.sum(-1)
+    return both > TOGETHER * np.minimum(total[:, None], total[None])

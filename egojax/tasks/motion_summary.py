@@ -14,7 +14,7 @@ from egojax.metrics.schema import mean_of_results, to_json
 
 COLUMNS = (
     *("J", "F", "bodies_IoU", "tracks_ARI", "tracks_FG-ARI"),
-    *("points_ARI", "points_FG-ARI"),
+    *("points_ARI", "points_FG-ARI", "ids_first"),
 )
 
 

@@ -124,3 +124,29 @@ def test_a_body_that_has_rested_over_whole_pieces_keeps_its_number(
     alone = group(tracks)
     before = ids_of(tracks, truth, alone, 0, begin)
     assert not before & ids_of(tracks, truth, alone, end, resting_tracks.FRAMES)
+
+
+def test_bodies_that_follow_one_another_are_one_and_those_side_by_side_are_not():
+    """Tracks of body 1 end when those of 2 begin; 3 is seen beside both."""
+    rows = [(0, 10, 5, 5), (0, 11, 9, 5), (10, 10, 5, 9), (10, 10, 9, 9)]
+    tracks = tracks_of(*rows, (0, 20, 30, 5), (0, 20, 34, 5))
+    group = np.array([1, 1, 2, 2, 3, 3])
+    beside = clip_groups.together(tracks, group, 0, 20)
+    expected = np.eye(3, dtype=bool) | [[0, 0, 1], [0, 0, 1], [1, 1, 1]]
+    np.testing.assert_array_equal(beside[1:, 1:], expected)
+    found, heir = np.array([4, 4, -1, -1, -1, -1]), np.array([0, 0, 4, 4, 4, 4])
+    named = joined(found, group, heir, beside)
+    np.testing.assert_array_equal(named, [4, 4, 4, 4, 5, 5])
+    # Of what is not known to follow nothing is taken for one.
+    named = joined(found, group, heir)
+    np.testing.assert_array_equal(named, [4, 4, 5, 5, 6, 6])
+
+
+def test_only_the_frames_of_a_piece_say_what_is_seen_together():
+    tracks = tracks_of((0, 30, 5, 5), (0, 10, 9, 5), (28, 2, 9, 9))
+    group = np.array([1, 2, 3])
+    assert clip_groups.together(tracks, group, 0, 10)[1, 2]
+    later = clip_groups.together(tracks, group, 10, 30)
+    assert not later[1, 2] and later[1, 3] and later[3, 1]
+    nothing_there = clip_groups.together(tracks, np.array([-1, 0, 0]), 0, 30)
+    assert nothing_there.shape == (1, 1)
