@@ -37,6 +37,9 @@ NUMBERS = {
     "tracks_share": ("share of points in a group", "of all that were followed"),
     "points_ARI": ("ARI of points", "all that were followed, by their masks"),
     "points_FG-ARI": ("FG-ARI of points", "the same, on what truly moves alone"),
+    "IDF1": ("IDF1", "of groups as ids of bodies, over the whole clip"),
+    "ids_first": ("ids that last", "frames of a body with the id that it had first"),
+    "ids_main": ("the main id", "frames of a body with the id that it has most often"),
     "bodies": ("bodies", "that truly move"),
     "groups": ("groups", "that were found"),
 }

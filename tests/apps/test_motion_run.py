@@ -98,6 +98,7 @@ def test_flow_and_tracks_are_those_of_the_frames(finished):
 def test_the_report_says_what_was_found(finished):
     text = (folder_of(finished) / "report.html").read_text()
     assert "Motion: disk" in text and "things that move" in text
+    assert "ids that last" in text and "the id that it had first" in text
     assert "://" not in text.replace("http://www.w3.org", "")
 
 
