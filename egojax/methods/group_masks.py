@@ -173,6 +173,33 @@ def _of_frame(
     return state._replace(scores=scores), groups
 
 
+def scores_along_edges(
+    image: np.ndarray, scores: np.ndarray, settings: MaskSettings | None = None
+) -> np.ndarray:
+    """Scores that every pixel has, made to follow the edges of the image.
+
+    Args:
+      image: uint8 (H, W, 3).
+      scores: (K, H, W), >= 0; what a superpixel has in the mean is its evidence.
+      settings: See there; `memory` does not count.
+
+    Returns:
+      float32 (K, H, W), >= 0, summing to 1 in every pixel.
+
+    Raises:
+      ValueError: shapes do not fit.
+    """
+    if scores.shape[1:] != image.shape[:2]:
+        raise ValueError(f"scores {scores.shape} of an image {image.shape}")
+    settings = settings or MaskSettings()
+    nodes = frame_nodes(image, settings)
+    ids, count = nodes.ids.ravel(), len(nodes.color)
+    size = np.maximum(np.bincount(ids, minlength=count), 1)
+    means = [np.bincount(ids, plane.ravel(), count) / size for plane in scores]
+    shares = _spread(nodes, settings.evidence * np.stack(means, 1))
+    return _to_pixels(image, nodes, shares, settings)
+
+
 def labels_of_points(scores: np.ndarray, points_xy: np.ndarray) -> np.ndarray:
     """The group with the highest score at each point, int32 (N,); -1 outside.
 

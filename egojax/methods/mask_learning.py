@@ -1,15 +1,17 @@
 """How a network learns masks of what moves as one body, and what it then shows.
 
-The network sees an image and, where it was asked to, the flow of that image: per frame
-of time and forward, whichever way it was estimated, in units of `SPEED` pixels of a
-frame of 854 columns. Its masks are the softmax of its logits, at the size of what it
-sees; the terms of its loss are `ops.motion_losses`, at that size too. Nothing here
-knows a label.
+There are two networks. A `UNet` sees an image and, where it was asked to, the flow of
+that image: per frame of time and forward, whichever way it was estimated, in units of
+`SPEED` pixels of a frame of 854 columns. The published `MaskHead` sees keys of a frozen
+`Dino`, its backbone, which are computed in each step or come with the batch. Masks are
+the softmax of logits, at the size of the image; the terms of the loss are
+`ops.motion_losses`, at that size too. Nothing here knows a label.
 
 A batch is a `motion_batches.MotionBatch`.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -20,9 +22,9 @@ from flax import nnx
 from jaxtyping import Array, Float, UInt8
 
 from egojax.data.resizing import LAYERS
-from egojax.methods.motion_batches import MotionBatch
 from egojax.methods.motion_clips import fitted_flow, unit_hw
-from egojax.models.dino import normalised
+from egojax.models.dino import Dino, normalised
+from egojax.models.mask_head import MaskHead, fitted
 from egojax.models.unet import UNet
 from egojax.ops.image import resize_bilinear
 from egojax.ops.motion_losses import (
@@ -42,6 +44,7 @@ SPEED = 10.0
 
 Size = tuple[int, int]
 Logs = dict[str, Any]
+MaskNet = UNet | MaskHead
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,17 +65,35 @@ class MaskLoss:
 
 
 def mask_loss(
-    settings: MaskLoss,
-) -> Callable[[UNet, MotionBatch, jax.Array], tuple[Array, Logs]]:
-    """The loss of a step, as `train.loop.fit` takes it; the terms are logged."""
+    settings: MaskLoss, backbone: Dino | None = None
+) -> Callable[[Any, Any, jax.Array], tuple[Array, Logs]]:
+    """The loss of a step, as `train.loop.fit` takes it; the terms are logged.
 
-    def loss(model: UNet, batch: MotionBatch, key: jax.Array) -> tuple[Array, Logs]:
-        del key  # Batches are drawn on the host.
+    Args:
+      settings: See there.
+      backbone: Of a `MaskHead`, where batches come without keys: a step then sees
+        (batch, the weights of the backbone), which `frozen` gives.
+    """
+    graphdef = None if backbone is None else nnx.split(backbone)[0]
+
+    def loss(model: MaskNet, seen: Any, key: jax.Array) -> tuple[Array, Logs]:
+        batch, weights = (seen, None) if graphdef is None else seen
         images, motion, gap = batch.in_a_row()
-        masks = masks_of(model, images, motion.flow, gap)
+        keys = None
+        if batch.keys is not None:
+            keys = batch.keys.reshape(-1, *batch.keys.shape[2:])
+        elif graphdef is not None:
+            keys = keys_of(nnx.merge(graphdef, weights), images)
+        # Batches are drawn on the host: the noise is that of dropout.
+        masks = masks_of(model, images, motion.flow, gap, keys=keys, key=key)
         return terms(masks, motion, batch.ramp[0], settings)
 
     return loss
+
+
+def frozen(backbone: Dino) -> Any:
+    """Its weights, as a pytree."""
+    return nnx.split(backbone)[1]
 
 
 def terms(
@@ -112,20 +133,40 @@ def _reduced(tracks: Array, keep: int) -> Float[Array, "R N 2"]:
     return jnp.moveaxis(found.reshape(2, -1, found.shape[1]), 0, -1)
 
 
+def keys_of(
+    backbone: Dino, images: UInt8[ArrayLike, "B H W 3"]
+) -> Float[Array, "B L h w C"]:
+    """What a `MaskHead` sees of images: the keys of L blocks, without a gradient."""
+    found = backbone(normalised(jnp.asarray(images, jnp.float32), 1))
+    return jax.lax.stop_gradient(jnp.stack(found, 1))
+
+
 def masks_of(
-    model: UNet,
+    model: MaskNet,
     images: UInt8[ArrayLike, "B H W 3"],
     flow: Float[ArrayLike, "B H W 2"],
     gap: Float[ArrayLike, " B"],
+    *,
+    keys: Float[ArrayLike, "B L h w C"] | None = None,
+    key: jax.Array | None = None,
 ) -> Float[Array, "B K H W"]:
     """Soft masks, which sum to 1.
 
     Args:
-      model: Of 3 features, then it sees no flow, or 5.
+      model: A `UNet` of 3 features, then it sees no flow, or 5; or a `MaskHead`.
       images: 0 .. 255.
       flow: Pixels of `motion_clips.unit_hw`.
       gap: Frames that it spans; < 0 = back.
+      keys: What a `MaskHead` sees in place of all this; see `keys_of`.
+      key: For dropout, of a `MaskHead`; None = nothing is dropped.
     """
+    if isinstance(model, MaskHead):
+        if keys is None:
+            raise ValueError("a mask head sees keys; give it those of the images")
+        levels = jnp.asarray(keys, model.config.dtype)
+        logits = model([levels[:, n] for n in range(levels.shape[1])], key)
+        height, width = images.shape[1:3]
+        return jax.nn.softmax(fitted(logits, (height, width)), axis=1)
     seen = normalised(jnp.asarray(images, jnp.float32), 1)
     if model.config.features > 3:
         flow = jnp.clip(jnp.asarray(flow), -FASTEST, FASTEST)
@@ -137,45 +178,88 @@ def masks_of(
 # ------------------------------------------------------------------------- prediction
 
 
-def soft_masks(
-    model: UNet,
+def small_masks(
+    model: MaskNet,
     frames: Source[Any],
     size_hw: Size,
     flows: tuple[Source[Any], Source[Any]] | None = None,
+    backbone: Dino | None = None,
 ) -> Source[Any]:
-    """The masks of frames, found as they are asked for: float32 (K, H, W).
+    """The masks of frames at the size of training, as they are asked for: (K, h, w).
 
     Args:
       model: As it was trained.
       frames: uint8 (H, W, 3); what cannot be read raises as it does there.
-      size_hw: That it was trained at; masks are interpolated from it to the frame's.
+      size_hw: That it was trained at.
       flows: To the next frame and back to the one before, for a model that sees flow:
-        the first that a frame has counts; a frame with neither is taken to rest.
+        the mean of what it shows by each counts, since either flow is wrong where
+        something comes or goes; a frame with neither is taken to rest.
+      backbone: Of a `MaskHead`.
 
     Raises:
-      ValueError: the model sees flow and none is given.
+      ValueError: the model sees flow or keys, and none are given.
     """
-    sees_flow = model.config.features > 3
+    masks = _finder(model, size_hw, flows, backbone)
+    return Source(lambda t: masks(t, frames[t]), len(frames))
+
+
+def _finder(
+    model: MaskNet,
+    size_hw: Size,
+    flows: tuple[Source[Any], Source[Any]] | None,
+    backbone: Dino | None,
+) -> Callable[[int, np.ndarray], np.ndarray]:
+    """Returns masks(t, frame)."""
+    is_head = isinstance(model, MaskHead)
+    sees_flow = not is_head and model.config.features > 3
     if sees_flow and flows is None:
         raise ValueError("the network sees flow as well; give it that of the frames")
-    graphdef, state = nnx.split(model)
+    if is_head and backbone is None:
+        raise ValueError("the network sees keys; give it the backbone that finds them")
+    graphdef, state = nnx.split((model, backbone))
 
     @jax.jit
-    def find(state: Any, image: Array, flow: Array, gap: Array, like: Array) -> Array:
-        found = masks_of(nnx.merge(graphdef, state), image[None], flow[None], gap)[0]
-        moved = resize_bilinear(jnp.moveaxis(found, 0, -1), like.shape)
-        return jnp.moveaxis(moved, -1, 0)
+    def find(state: Any, image: Array, flow: Array, gap: Array) -> Array:
+        net, eye = nnx.merge(graphdef, state)
+        keys = None if eye is None else keys_of(eye, image[None])
+        return masks_of(net, image[None], flow[None], gap, keys=keys)[0]
+
+    def masks(t: int, frame: np.ndarray) -> np.ndarray:
+        image = LAYERS["frames"](frame.shape[:2], size_hw, frame)
+        given = [source[t] for source in flows or ()] if sees_flow else []
+        seen = [
+            (fitted_flow(flow, size_hw), way)
+            for flow, way in zip(given, (1.0, -1.0), strict=False)
+            if flow is not None
+        ]
+        seen = seen or [(np.zeros((*size_hw, 2), np.float32), 1.0)]
+        found = [
+            find(state, image, flow, np.array([way], np.float32)) for flow, way in seen
+        ]
+        return np.mean(found, 0)
+
+    return masks
+
+
+@functools.partial(jax.jit, static_argnames="size_hw")
+def enlarged(masks: Float[ArrayLike, "K h w"], size_hw: Size) -> Float[Array, "K H W"]:
+    """Masks at the size of their frame; they still sum to 1."""
+    moved = resize_bilinear(jnp.moveaxis(jnp.asarray(masks), 0, -1), size_hw)
+    return jnp.moveaxis(moved, -1, 0)
+
+
+def soft_masks(
+    model: MaskNet,
+    frames: Source[Any],
+    size_hw: Size,
+    flows: tuple[Source[Any], Source[Any]] | None = None,
+    backbone: Dino | None = None,
+) -> Source[Any]:
+    """As `small_masks`, at the size of each frame: float32 (K, H, W)."""
+    masks = _finder(model, size_hw, flows, backbone)
 
     def read(t: int) -> np.ndarray:
         frame = frames[t]
-        flow, gap = np.zeros((*size_hw, 2), np.float32), 1.0
-        for way, source in zip((1.0, -1.0), flows or (), strict=False):
-            given = source[t] if sees_flow else None
-            if given is not None:
-                flow, gap = fitted_flow(given, size_hw), way
-                break
-        image = LAYERS["frames"](frame.shape[:2], size_hw, frame)
-        like = np.empty(frame.shape[:2], bool)
-        return np.asarray(find(state, image, flow, np.array([gap], np.float32), like))
+        return np.asarray(enlarged(masks(t, frame), frame.shape[:2]))
 
     return Source(read, len(frames))

@@ -33,6 +33,9 @@ class MotionBatch(NamedTuple):
     motion: MotionImages  # (Q, 4, ...), in pixels of `motion_clips.unit_hw`.
     gap: Float[ArrayLike, "Q 4"]  # Frames that the flow spans; < 0 = back.
     ramp: Float[ArrayLike, " Q"]  # Of the term over time, the same in each row.
+    # float16 (Q, 4, L, ...): what a frozen backbone sees in the images, where it is
+    # kept with the clip.
+    keys: ArrayLike | None = None
 
     def in_a_row(self) -> tuple[Any, MotionImages, Any]:
         """Images, motion and gaps (4 Q, ...), as `ops.motion_losses` takes them."""
@@ -142,7 +145,10 @@ def _quadruple(
         tracks[..., 0] = UNIT_WIDTH - tracks[..., 0]
         loc = loc * MIRROR
     motion = MotionImages(tracks, visible, loc, own, flow, weights)
-    return MotionBatch(images, motion, np.array(gaps, np.float32), np.ones(()))
+    keys = None
+    if clip.keys is not None:
+        keys = np.stack([clip.keys[t, int(is_flipped)] for t in item.frames])
+    return MotionBatch(images, motion, np.array(gaps, np.float32), np.ones(()), keys)
 
 
 def _points(

@@ -61,10 +61,16 @@ class ClipItems(NamedTuple):
     scale_xy: np.ndarray  # float32 (2,), of tracks to pixels of `unit_hw`.
     pairs: dict[int, np.ndarray]  # bool (T,), by gap > 0: whether F is an item.
     skipped: list[SkippedFrame]
+    # float16 (T, 2, ...): what a backbone sees in each image and in its mirror image;
+    # None = it looks at them in each step.
+    keys: np.ndarray | None = None
 
 
 def read_clip(
-    clip: MotionClip, settings: ItemSettings, folder: pathlib.Path | None = None
+    clip: MotionClip,
+    settings: ItemSettings,
+    folder: pathlib.Path | None = None,
+    keys_of: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> ClipItems:
     """Reads what items need of a clip, once.
 
@@ -74,6 +80,7 @@ def read_clip(
       clip: With flows both ways of every gap.
       settings: See there.
       folder: Of files without a name that images and flows are kept in; None = memory.
+      keys_of: What a backbone sees in images uint8 (B, h, w, 3), to be kept as well.
 
     Raises:
       UsageError: no items, a flow or tracks of another size, or a clip too short.
@@ -105,6 +112,7 @@ def read_clip(
             f"{clip.name}: nothing to learn from: no frame has a flow forward and back "
             f"over a gap of {gaps} ({num_frames} frames)"
         )
+    keys = None if keys_of is None else _keys(images, keys_of, folder)
     return ClipItems(
         images,
         flows,
@@ -112,7 +120,21 @@ def read_clip(
         _scale_xy(clip, size_hw),
         pairs,
         skipped,
+        keys,
     )
+
+
+def _keys(
+    images: np.ndarray,
+    keys_of: Callable[[np.ndarray], np.ndarray],
+    folder: pathlib.Path | None,
+) -> np.ndarray:
+    """Of each image and its mirror image, (T, 2, ...)."""
+    with FrameStack(len(images), folder) as stack:
+        for image in images:
+            both = np.stack([image, image[:, ::-1]])
+            stack.append(np.asarray(keys_of(both)).astype(np.float16))
+        return stack.array()
 
 
 def _windows(clip: MotionClip, settings: ItemSettings) -> TrackWindows:

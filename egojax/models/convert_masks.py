@@ -1,5 +1,7 @@
 """Published weights of LRTL and DINO in our networks, by tables of names."""
 
+import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +17,7 @@ from egojax.models.weights import Row, from_published, layer_rows
 
 State = Mapping[str, np.ndarray]
 HEAD = "sem_seg_head."
+HEAD_DIM = 64  # Channels of each head of attention in DINO.
 # In checkpoints of the head, and of no use: two layers for fewer masks, a buffer.
 UNUSED = (
     r"sem_seg_head\.predictor\.mask_querie_comb\.[01]\.(weight|bias)",
@@ -41,6 +44,46 @@ def dino_from_official(
         return Dino(config, rngs=nnx.Rngs(key))
 
     return from_published(init, dino_table(config), state, where)
+
+
+def dino_config(state: State, levels: int, where: str = "weights") -> DinoConfig:
+    """The network that an official file holds; heads have 64 channels in all of them.
+
+    Args:
+      state: See `dino_from_official`.
+      levels: Keys of so many blocks: the last one, and every second before it.
+      where: What errors begin with.
+
+    Raises:
+      UsageError: what tells its sizes is missing.
+    """
+    patch, table = state.get("patch_embed.proj.weight"), state.get("pos_embed")
+    is_there = patch is not None and table is not None
+    if not is_there or patch.ndim != 4 or patch.shape[2] % 2 or table.ndim != 3:
+        known = ", ".join(sorted(state)[:3]) or "nothing"
+        raise UsageError(
+            f"{where}: no weights of DINO: expected patch_embed.proj.weight and "
+            f"pos_embed; there is {known}"
+        )
+    found = [re.match(r"blocks\.(\d+)\.", name) for name in state]
+    blocks = 1 + max((int(row[1]) for row in found if row), default=-1)
+    layers = tuple(range(blocks - 2 * levels + 1, blocks, 2))
+    dim, side = patch.shape[0], math.isqrt(max(table.shape[1] - 1, 0))
+    if layers[0] < 0 or dim % HEAD_DIM or 1 + side**2 != table.shape[1]:
+        raise UsageError(
+            f"{where}: {blocks} blocks of {dim} channels and {table.shape[1]} positions"
+            f"; expected {2 * levels} blocks or more of a multiple of {HEAD_DIM}, and "
+            "the positions of a square beside the first token"
+        )
+    return DinoConfig(
+        dim=dim,
+        heads=dim // HEAD_DIM,
+        blocks=blocks,
+        patch=patch.shape[2],
+        stride=patch.shape[2] // 2,
+        grid=side,
+        layers=layers,
+    )
 
 
 def dino_table(config: DinoConfig) -> list[Row]:

@@ -11,6 +11,7 @@ from egojax.methods.group_masks import (
     group_scores,
     labels_of_points,
     mask_step,
+    scores_along_edges,
     soft_masks,
 )
 from egojax.ops.superpixels import superpixel_grid
@@ -266,3 +267,28 @@ def test_points_get_the_group_of_the_pixel_that_they_are_in():
     np.testing.assert_array_equal(found, [2, 2, 1, 1, 0, -1])
     assert labels_of_points(scores, np.zeros((0, 2))).shape == (0,)
     assert labels_of_points(scores, np.float32([[np.nan, 0]]))[0] == -1
+
+
+def test_scores_of_pixels_follow_the_edges_of_the_image():
+    """A soft blob over half of a red square, and some of the gray ground beside it."""
+    image = np.full((48, 64, 3), 90, np.uint8)
+    image[12:36, 12:36] = (200, 30, 30)
+    i, j = np.mgrid[:48, :64]
+    front = np.exp(-(((i - 24) / 12) ** 2 + ((j - 28) / 10) ** 2) / 2)
+    scores = scores_along_edges(image, np.stack([1 - front, front]))
+    np.testing.assert_allclose(scores.sum(0), 1, rtol=1e-5)
+    square = image[..., 0] == 200
+
+    def iou(mask: np.ndarray) -> float:
+        return (mask & square).sum() / (mask | square).sum()
+
+    assert iou(scores[1] > 0.5) > 0.9 > 0.75 > iou(front > 0.5)
+    with pytest.raises(ValueError, match="of an image"):
+        scores_along_edges(image, np.zeros((2, 9, 9)))
+
+
+def test_scores_that_are_even_stay_as_they_are():
+    image = np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8)
+    even = np.tile(np.float32([0.2, 0.5, 0.3])[:, None, None], (1, 24, 32))
+    found = scores_along_edges(image, even)
+    np.testing.assert_allclose(found, even, atol=1e-5)

@@ -192,11 +192,12 @@ def test_frames_of_the_trained_size_get_the_masks_of_the_network():
     np.testing.assert_allclose(np.stack(list(found)), expected, atol=1e-5)
 
 
-def test_a_frame_without_a_flow_forward_is_seen_with_that_back():
-    """Flow (6, 2) in frames of 40 columns is (6, 2) * 854 / 40."""
+def test_a_frame_is_seen_with_the_flows_that_it_has():
+    """Flow (6, 2) in frames of 40 columns is (6, 2) * 854 / 40; of both, the mean."""
     model, given = network(features=5), frames()
     there = np.full((24, 40, 2), [6.0, 2.0], np.float32)
     forward, back = Source.of([there, None, None]), Source.of([None, -there, None])
+    none = Source.of([None] * 3)
     found = mask_learning.soft_masks(model, Source.of(given), HW, (forward, back))
     bare = mask_learning.soft_masks(
         model, Source.of(given[[1, 1, 1]]), HW, (back, back)
@@ -206,5 +207,13 @@ def test_a_frame_without_a_flow_forward_is_seen_with_that_back():
     )
     np.testing.assert_allclose(found[1], same[0], atol=1e-6)
     assert np.abs(found[1] - bare[2]).max() > 1e-3
+    both = mask_learning.soft_masks(
+        model, Source.of(given), HW, (Source.of([there] * 3), Source.of([there] * 3))
+    )
+    ways = [
+        mask_learning.soft_masks(model, Source.of(given), HW, pair)
+        for pair in ((Source.of([there] * 3), none), (none, Source.of([there] * 3)))
+    ]
+    np.testing.assert_allclose(both[0], (ways[0][0] + ways[1][0]) / 2, atol=1e-6)
     with pytest.raises(ValueError, match="the network sees flow as well"):
         mask_learning.soft_masks(model, Source.of(given), HW)
