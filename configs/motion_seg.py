@@ -26,11 +26,26 @@ Flow and tracks of other tools, a baseline that needs flow alone:
       --config.tracks.method=cotracker --config.tracks.root=FOLDER_OF_PT_FILES
   python launch.py --config=configs/motion_seg.py --config.solver=flow_magnitude
 
+By a network that learns masks, of a clip or of a data set:
+
+  python launch.py --config=configs/motion_seg.py:network             embedded clip
+  python launch.py --config=configs/motion_seg.py:davis+network --mode=train \
+      --workdir=RUN --config.data.root=data/DAVIS2016      learns from all its clips
+  python launch.py --config=configs/motion_seg.py:folder+network \
+      --config.network.weights=RUN --config.data.root=MY_CLIP        and uses that
+  python launch.py --config=configs/motion_seg.py:davis+official --mode=train \
+      --config.official.backbone=dino_vitbase8_pretrain.pth \
+      --config.official.merger=dino_deitsmall8_pretrain.pth \
+      --config.data.root=data/DAVIS2016                     the published network
+
 Stages
-  flow      between neighbouring frames, both ways: flow/gap1, flow/gap-1
+  flow      between frames, both ways: flow/gap1, flow/gap-1; of a network also over
+            the other gaps of config.network.gaps
   tracks    points followed along it: points.npz
-  group     what moves as one body: groups.npz
-  masks     of every pixel: labels/, and official/ where config.show.official
+  group     (points) what moves as one body: groups.npz
+  learn     (networks without weights) learn/, network.npz
+  masks     of every pixel: labels/, and official/ where config.show.official; of a
+            network also groups.npz: the mask that each track is under
   export    flow and tracks as published, to official/, where config.export.signals
   score     against the truth, where it is known: scores.json
   show      overlay.mp4, report.html
@@ -68,7 +83,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         # gliding (one to four things that move) | handling | kitchen
         scene="gliding",
     )
-    # points (the default: point tracks, grouped) | the baselines flow_magnitude (what
+    # points (the default: point tracks, grouped) | network (small, learns on a CPU) |
+    # official (frozen DINO and the published head) | the baselines flow_magnitude (what
     # does not follow the image's motion) and flow_clusters (k-means, GrabCut).
     config.solver = "points"
     config.flow = dict(
@@ -132,6 +148,67 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         grid_step=1,  # The grid in so many parts each way, one after the other.
         max_frames=100,  # Longer clips are cut to a window of one more.
     )
+    config.network = dict(
+        # A run folder of --mode=train, or its network.npz: nothing is learned then.
+        weights=placeholder(str),
+        # What is behind: border (the mask with most of the images' border) | look (of
+        # two groups of masks that look alike, by the keys of official.merger).
+        front="border",
+        front_by="clip",  # Chosen by all frames together | frame: each for itself.
+        # What moves less than that beside what is behind is no front: pixels of 854
+        # columns and frame; 0 = whatever it does.
+        least_motion=1.5,
+        # How it learns; published values in brackets where they differ.
+        steps=600,  # [20000]
+        batch_size=4,  # Images; a multiple of four, and of four times the devices. [8]
+        pieces=1,  # In which a batch is worked on, each of whole quadruples.
+        size_hw=(96, 172),  # Of images and masks. [(192, 352)]
+        num_masks=4,  # Two or three of them share what is behind.
+        width=16,  # Channels of the finest level of the small network.
+        sees_flow=True,  # The small network, beside the image.
+        dtype="float32",  # Of products; "bfloat16" is faster on accelerators.
+        gaps=(1, 2),  # Frames that flow spans, both ways.
+        half=20,  # Frames of a window of tracks on each side.
+        smooth=11,  # Frames of the moving average of tracks; 0 = none.
+        num_points=2048,  # Of each image. [70000]
+        min_visible=0.1,  # Least share of its window in which a point is seen.
+        flip=True,  # Mirror every second item, by chance.
+        page_folder=False,  # Images and flow in files of the folder, not in memory.
+        rank=5,  # Of the tracks of one thing.
+        keep=0,  # Functions of time that windows are reduced to; 0 = all.
+        flow_weight=0.03,
+        tracks_weight=5e-5,  # For 70,000 points, whatever num_points is.
+        temporal_weight=0.1,
+        ramp_steps=0,  # Of the temporal weight; 0 = all steps. [160000]
+        learning_rate=4e-3,  # [1.5e-4]
+        warmup_steps=20,  # From warmup_share of it on. [1500, from 1e-6]
+        warmup_share=0.0,
+        decay="cosine",  # [power: (1 - step / decay_steps)^0.9]
+        decay_steps=0,  # 0 = steps. [160000]
+        weight_decay=0.01,
+        clip_norm=0.01,
+        # What is kept is a running mean of weights, of this share of the last mean; 0 =
+        # the last weights. Until step `mean_after` it is a copy of them.
+        mean_share=0.0,
+        mean_after=1500,
+        log_every=10,
+        checkpoint_every=100,
+    )
+    config.official = dict(  # Of config.solver=official.
+        backbone=placeholder(str),  # dino_vitbase8_pretrain.pth
+        merger=placeholder(str),  # dino_deitsmall8_pretrain.pth, for front="look".
+        # A published checkpoint, such as davis_best_ckpt.pth: nothing is learned then.
+        weights=placeholder(str),
+        mean=True,  # Of its two sets of weights the running mean, where it has one.
+        # Of the backbone: recompute in each step | cached: found once for each frame
+        # and its mirror image, in a file of the run folder, as half floats.
+        keys="recompute",
+        # Of the head; published.
+        width=256,
+        layers=6,
+        hidden=2048,
+        dropout=0.1,
+    )
     # Of metrics.json: frames (all alike) | davis2016 | lrtl-davis, lrtl-frames: as
     # published.
     config.eval = dict(protocol="frames")
@@ -152,6 +229,18 @@ def _smoke(config):
     config.group.lengths = (7, 5)
     config.group.least_motion = 1.0
     config.tracks.stride = 4
+    config.network.update(
+        steps=20,
+        batch_size=4,
+        size_hw=(48, 80),
+        width=8,
+        half=5,
+        smooth=3,
+        num_points=512,
+        warmup_steps=2,
+        log_every=5,
+        checkpoint_every=10,
+    )
 
 
 def _folder(config):
@@ -176,8 +265,38 @@ def _segtrack(config):
     config.data.name = "segtrack"
 
 
+def _network(config):
+    """A small network that learns on the clip."""
+    config.solver = "network"
+
+
+def _official(config):
+    """The published network and schedule; wants files, see config.official."""
+    config.solver = "official"
+    config.network.update(
+        front="look",
+        front_by="frame",
+        least_motion=0.0,
+        steps=20_000,
+        batch_size=8,
+        size_hw=(192, 352),
+        num_points=70_000,
+        ramp_steps=160_000,
+        learning_rate=1.5e-4,
+        warmup_steps=1500,
+        warmup_share=1e-6,
+        decay="power",
+        decay_steps=160_000,
+        mean_share=0.99,
+        log_every=50,
+        checkpoint_every=250,
+    )
+
+
 VARIANTS = {
     "smoke": _smoke,
+    "network": _network,
+    "official": _official,
     "folder": _folder,
     "davis": _davis,
     "fbms": _fbms,

@@ -5,6 +5,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import jax
+import optax
 from flax import nnx
 
 from egojax.data.runs import ClipFolder
@@ -67,6 +68,8 @@ class Task(NamedTuple):
         Callable[[Iterable[Clip], jax.Array, int], Iterator[Batch | Block]] | None
     ) = None
     loss: Callable[[nnx.Module, Batch, jax.Array], tuple[jax.Array, dict]] | None = None
+    optimizer: optax.GradientTransformation | None = None
+    fit: Any = None  # `train.loop.FitConfig`: how long it learns.
     save: Callable[[nnx.Module], None] | None = None  # Writes what the stages read.
     learns_after: str = (
         ""  # The last stage that `init` and `batches` read the files of.

@@ -37,6 +37,7 @@ QUICKLY = [
     "train",
     "methods/test_field_learning.py",
     "methods/test_published_run.py",
+    "tasks/test_mask_networks.py",
     "tasks/test_mask_training.py",
 ]
 # With XLA's former code for fusions it takes half as long again. XLA ends at a flag

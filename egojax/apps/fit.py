@@ -14,7 +14,6 @@ from egojax.errors import UsageError
 from egojax.task import Progress, Task
 from egojax.train import loop
 from egojax.train.mesh import make_mesh, shard_rules
-from egojax.train.optim import OptimConfig, make_optimizer
 
 
 def check(task: Task, config: Any, arguments: Arguments) -> None:
@@ -59,7 +58,7 @@ def fit(task: Task, config: Any, folder: RunFolder, call: Callable[..., None]) -
     call(*ready)
     progress = ProgressLine("fit")
     model = learn(task, config, folder.path, ready, progress)
-    seconds, steps = progress.close(), config.train.steps
+    seconds, steps = progress.close(), task.fit.steps
     task.save(model)
     folder.log("fit", steps=steps, seconds=round(seconds, 3))
     print(f"fit: {steps} steps done in {seconds:.1f} s")
@@ -73,22 +72,16 @@ def learn(
     progress: Progress,
 ) -> nnx.Module:
     """Trains on these clips, from the last checkpoint in the run folder on."""
-    batches, train = task.batches, config.train
-    if batches is None:
-        raise ValueError("a task that learns needs batches")
+    batches, tx = task.batches, task.optimizer
+    if batches is None or tx is None or task.fit is None:
+        raise ValueError("a task that learns needs batches, optimizer and fit")
     key = jax.random.key(config.seed)
     return loop.fit(
         task,
         lambda first: batches((task.clips[name]() for name in names), key, first),
-        make_optimizer(
-            OptimConfig(learning_rate=train.learning_rate, decay_steps=train.steps)
-        ),
+        tx,
         make_mesh(config.mesh.data),
-        loop.FitConfig(
-            steps=train.steps,
-            seed=config.seed,
-            checkpoint_every=train.checkpoint_every,
-        ),
+        task.fit,
         folder,
         rules=shard_rules(config.mesh.shard),
         progress=progress,

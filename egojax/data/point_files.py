@@ -98,7 +98,7 @@ def read_groups(path: pathlib.Path, num_tracks: int) -> np.ndarray:
     group = arrays.read_npz(path).get("group")
     if group is None or group.shape != (num_tracks,) or group.dtype.kind not in "iu":
         raise UsageError(
-            f"{path}: expected `group`, whole numbers ({num_tracks},); --only=group "
-            "writes it again"
+            f"{path}: expected `group`, whole numbers ({num_tracks},); the stage "
+            "group, or masks of a network, writes it again"
         )
     return group.astype(np.int32)

@@ -32,8 +32,9 @@ from egojax.metrics.schema import to_json
 PACKAGES = ("egojax", "jax", "jaxlib", "flax", "optax", "numpy", "scipy")
 # Fields that choose what is done and where, not what comes out.
 FREE_FIELDS = ("mode", "view", "read", "mesh", "hosts", "show")
-FREE_NAMES = tuple(
-    f"train.{name}" for name in ("evaluate_every", "log_every", "checkpoint_every")
+FREE_NAMES = (
+    *(f"train.{n}" for n in ("evaluate_every", "log_every", "checkpoint_every")),
+    *(f"network.{n}" for n in ("log_every", "checkpoint_every", "page_folder")),
 )
 
 

@@ -1,7 +1,8 @@
-"""How the motion segmentation job trains its network, on a clip or on many.
+"""How the motion segmentation job trains a network, on a clip or on many.
 
-`FIELDS` are the fields of the config with their defaults, which fit one clip of some
-80 frames on two cores.
+`FIELDS` are the fields of `config.network` that say how, with their defaults, which fit
+one clip of some 80 frames on two cores. Which network it is, a `mask_networks.Kind`
+says; without one it is the U-Net of the fields.
 """
 
 import functools
@@ -16,22 +17,23 @@ from flax import nnx
 from egojax.data import arrays
 from egojax.errors import UsageError
 from egojax.methods import mask_learning, motion_batches, motion_clips
-from egojax.methods.mask_learning import MaskLoss
+from egojax.methods.mask_learning import MaskLoss, MaskNet
 from egojax.methods.motion_batches import MotionBatch
 from egojax.methods.motion_clips import ClipItems, ItemSettings, MotionClip
-from egojax.models.unet import UNet, UNetConfig
 from egojax.ops.motion_losses import MotionWeights, temporal_ramp
-from egojax.tasks import settings
+from egojax.task import Block
+from egojax.tasks import mask_networks, settings
+from egojax.tasks.mask_networks import Kind
 from egojax.train import distributed, loop
-from egojax.train.mesh import make_mesh
+from egojax.train.mesh import make_mesh, put, whole
 from egojax.train.optim import Group, OptimConfig, make_optimizer
 from egojax.types import Clip
 
 Progress = Callable[[int, int], None]
 
 FIELDS: dict[str, Any] = dict(
-    steps=300,
-    batch_size=8,  # Images; a multiple of four.
+    steps=600,
+    batch_size=4,  # Images; a multiple of four.
     pieces=1,  # In which a batch is worked on, each of whole quadruples.
     size_hw=(96, 172),  # Of images and masks. Published: (192, 352).
     # The network.
@@ -43,7 +45,7 @@ FIELDS: dict[str, Any] = dict(
     gaps=(1, 2),
     half=20,
     smooth=11,
-    num_points=4096,
+    num_points=2048,
     min_visible=0.1,
     flip=True,
     page_folder=False,  # Images and flow in files of the folder, not in memory.
@@ -54,11 +56,19 @@ FIELDS: dict[str, Any] = dict(
     tracks_weight=5e-5,
     temporal_weight=0.1,
     ramp_steps=0,  # Of the temporal weight, from a thousandth on; 0 = all steps.
-    # How weights move. Published: 1.5e-4, clipped to 0.01, in 20,000 steps.
-    learning_rate=2e-3,
-    warmup_steps=20,
+    # How weights move. Published: 1.5e-4, clipped to 0.01, in 20,000 steps, with the
+    # power decay of 160,000.
+    learning_rate=4e-3,
+    warmup_steps=20,  # From `warmup_share` of it on.
+    warmup_share=0.0,
+    decay="cosine",  # power: (1 - step / decay_steps)^0.9
+    decay_steps=0,  # 0 = steps.
     weight_decay=0.01,
     clip_norm=0.01,
+    # What is kept is a running mean of weights, of this share of the last mean; 0 =
+    # the last weights. Until a step it is a copy of them.
+    mean_share=0.0,
+    mean_after=1500,
     log_every=10,
     checkpoint_every=100,
 )
@@ -78,11 +88,21 @@ LEAST = dict(
     tracks_weight=0.0,
     temporal_weight=0.0,
     ramp_steps=0,
+    learning_rate=0.0,
     warmup_steps=0,
+    warmup_share=0.0,
+    decay_steps=0,
+    weight_decay=0.0,
+    clip_norm=0.0,
+    mean_share=0.0,
+    mean_after=0,
     log_every=1,
     checkpoint_every=1,
 )
-NORMS = "norm"  # Weights that do not decay, as published.
+MOST = dict(min_visible=1.0, warmup_share=1.0, mean_share=0.9999)
+CHOICES = dict(dtype=("float32", "bfloat16"), decay=("cosine", "power"))
+POWER = 0.9  # Of the published decay.
+STILL = "norm|queries/queries$"  # Weights that do not decay, as published.
 
 
 class MaskTask(NamedTuple):
@@ -101,7 +121,8 @@ def train(
     *,
     seed: int = 0,
     devices: int = -1,
-) -> UNet:
+    kind: Kind | None = None,
+) -> MaskNet:
     """The network, trained on these clips; from the last checkpoint in the folder.
 
     Args:
@@ -111,32 +132,24 @@ def train(
       progress: Told the steps done and the steps in all.
       seed: Of weights, order and draws.
       devices: Of the mesh; -1 = all.
+      kind: Of network; None = the U-Net of the fields.
 
     Raises:
       UsageError: a field or a clip will not do.
     """
-    check(fields)
     if distributed.is_first():
         arrays.make_folder(folder)
-    task = make_task(fields, folder=folder)
-    items = _read(fields, clips, folder)
-    model = loop.fit(
+    task = make_task(fields, folder=folder, devices=devices, kind=kind)
+    items = _read(fields, clips, folder, kind)
+    model: Any = loop.fit(
         task,
-        functools.partial(_batches, fields, items, seed),
+        functools.partial(_batches, fields, items, seed, devices, kind),
         make_optimizer(optimizer(fields)),
         make_mesh(devices),
-        loop.FitConfig(
-            steps=fields.steps,
-            seed=seed,
-            log_every=fields.log_every,
-            checkpoint_every=fields.checkpoint_every,
-            keep=2,
-            pieces=fields.pieces,
-        ),
+        fit_config(fields, seed),
         folder,
         progress=progress,
     )
-    assert isinstance(model, UNet)
     return model
 
 
@@ -144,30 +157,47 @@ def make_task(
     fields: Any,
     motion_of: Callable[[Clip], MotionClip] | None = None,
     folder: pathlib.Path | None = None,
+    *,
+    devices: int = -1,
+    kind: Kind | None = None,
 ) -> MaskTask:
     """What a `Task` needs to train on many clips by `--mode=train`.
 
     Args:
       fields: A ConfigDict of `FIELDS`.
       motion_of: Finds flow and tracks of a clip, which the stages before have made.
-      folder: See `train`.
+      folder, devices, kind: See `train`.
 
     Raises:
       UsageError: a field will not do.
     """
     check(fields)
+    kind = kind or mask_networks.unet(fields)
 
     def batches(clips: Iterable[Clip], key: jax.Array, step: int) -> Iterator[Any]:
         if motion_of is None:
             raise ValueError("these batches need what finds the motion of a clip")
-        items = _read(fields, [motion_of(clip) for clip in clips], folder)
+        items = _read(fields, [motion_of(clip) for clip in clips], folder, kind)
         seed = np.asarray(jax.random.key_data(key)).tolist()
-        return _batches(fields, items, seed, step)
+        return _batches(fields, items, seed, devices, kind, step)
 
+    looks = None if kind.keeps_keys else kind.backbone
     return MaskTask(
-        init=functools.partial(_init, fields),
+        init=kind.init,
         batches=batches,
-        loss=mask_learning.mask_loss(loss_settings(fields)),
+        loss=mask_learning.mask_loss(loss_settings(fields), looks),
+    )
+
+
+def fit_config(fields: Any, seed: int) -> loop.FitConfig:
+    """How long it trains, and how often it tells and saves."""
+    return loop.FitConfig(
+        steps=fields.steps,
+        seed=seed,
+        log_every=fields.log_every,
+        checkpoint_every=fields.checkpoint_every,
+        keep=2,
+        pieces=fields.pieces,
     )
 
 
@@ -177,34 +207,36 @@ def check(fields: Any) -> None:
     Raises:
       UsageError: one line for each.
     """
-    most = dict(min_visible=1.0)
-    settings.check(fields, dict(dtype=("float32", "bfloat16")), LEAST, most)
-    problems = []
+    settings.check(fields, CHOICES, LEAST, MOST)
+    found = problems(fields)
+    if found:
+        raise UsageError.from_problems(found)
+
+
+def problems(fields: Any, group: str = "") -> list[str]:
+    """What makes no sense, beyond `CHOICES`, `LEAST` and `MOST`; a line for each.
+
+    Args:
+      fields: A ConfigDict of `FIELDS`.
+      group: What the names of fields begin with, such as "config.network.".
+    """
+    found = []
     if fields.batch_size % 4 or (fields.batch_size // 4) % fields.pieces:
-        problems.append(
+        found.append(
             f"batch_size={fields.batch_size}: expected 4 images times a multiple of "
             f"pieces={fields.pieces}"
         )
     if fields.width % 8:
-        problems.append(f"width={fields.width}: expected a multiple of 8")
+        found.append(f"width={fields.width}: expected a multiple of 8")
     if fields.smooth and fields.smooth % 2 == 0:
-        problems.append(f"smooth={fields.smooth}: expected an odd number of frames")
+        found.append(f"smooth={fields.smooth}: expected an odd number of frames")
     if not fields.gaps or min(fields.gaps) < 1:
-        problems.append(f"gaps={tuple(fields.gaps)}: expected frames > 0, as in (1, 2)")
+        found.append(f"gaps={tuple(fields.gaps)}: expected frames > 0, as in (1, 2)")
     if len(fields.size_hw) != 2 or min(fields.size_hw) < 8:
-        problems.append(f"size_hw={tuple(fields.size_hw)}: expected two sides of 8 up")
-    if problems:
-        raise UsageError.from_problems(problems)
-
-
-def network(fields: Any) -> UNetConfig:
-    """The network of a config."""
-    return UNetConfig(
-        num_masks=fields.num_masks,
-        features=5 if fields.sees_flow else 3,
-        channels=tuple(fields.width * times for times in (1, 2, 4, 4)),
-        dtype=fields.dtype,
-    )
+        found.append(f"size_hw={tuple(fields.size_hw)}: expected two sides of 8 up")
+    if not fields.learning_rate > 0:
+        found.append(f"learning_rate={fields.learning_rate}: expected more than 0")
+    return [f"{group}{line}" for line in found]
 
 
 def loss_settings(fields: Any) -> MaskLoss:
@@ -222,14 +254,19 @@ def loss_settings(fields: Any) -> MaskLoss:
 
 def optimizer(fields: Any) -> OptimConfig:
     """How weights move."""
+    is_power = fields.decay == "power"
     return OptimConfig(
         learning_rate=fields.learning_rate,
         warmup_steps=min(fields.warmup_steps, fields.steps // 2),
-        decay_steps=fields.steps,
-        final_share=0.02,
-        groups=(Group(NORMS, 1.0, decay=0.0),),
+        warmup_share=fields.warmup_share,
+        decay_steps=fields.decay_steps or fields.steps,
+        decay_power=POWER if is_power else 0.0,
+        final_share=0.0 if is_power else 0.02,
+        groups=(Group(STILL, 1.0, decay=0.0),),
         weight_decay=fields.weight_decay,
         clip_norm=fields.clip_norm,
+        mean_share=fields.mean_share,
+        mean_after=fields.mean_after,
     )
 
 
@@ -245,30 +282,53 @@ def _item_settings(fields: Any) -> ItemSettings:
     )
 
 
-def _init(fields: Any, key: jax.Array) -> UNet:
-    return UNet(network(fields), rngs=nnx.Rngs(key))
-
-
 def _read(
-    fields: Any, clips: Iterable[MotionClip], folder: pathlib.Path | None
+    fields: Any,
+    clips: Iterable[MotionClip],
+    folder: pathlib.Path | None,
+    kind: Kind | None,
 ) -> list[ClipItems]:
     where = folder if fields.page_folder else None
+    keys_of = None
+    if kind is not None and kind.keeps_keys:
+        keys_of = _keys_finder(kind)
+        where = folder  # They are large: of ViT-B/8 at 192 x 352, 50 MB an image.
     return [
-        motion_clips.read_clip(clip, _item_settings(fields), where) for clip in clips
+        motion_clips.read_clip(clip, _item_settings(fields), where, keys_of)
+        for clip in clips
     ]
+
+
+def _keys_finder(kind: Kind) -> Callable[[np.ndarray], np.ndarray]:
+    """Returns keys(images), of the frozen backbone."""
+    assert kind.backbone is not None
+    graphdef, state = nnx.split(kind.backbone)
+
+    @jax.jit
+    def find(state: Any, images: Any) -> Any:
+        return mask_learning.keys_of(nnx.merge(graphdef, state), images)
+
+    return lambda images: np.asarray(find(state, images))
 
 
 def _batches(
     fields: Any,
     items: Sequence[ClipItems],
     seed: int | Sequence[int],
+    devices: int,
+    kind: Kind | None,
     first: int,
-) -> Iterator[MotionBatch]:
+) -> Iterator[MotionBatch | Block]:
     steps = fields.ramp_steps or fields.steps
 
     def ramp(step: int) -> float:
         return float(temporal_ramp(step, steps=steps))
 
-    return motion_batches.batches(
+    found = motion_batches.batches(
         *(items, _item_settings(fields), fields.batch_size, seed, first), ramp=ramp
     )
+    if kind is None or kind.backbone is None or kind.keeps_keys:
+        return found
+    # All steps look through the same backbone: it is put on the devices once.
+    looks = put(mask_learning.frozen(kind.backbone), whole(make_mesh(devices)))
+    return (Block(jax.tree.map(lambda x: x[None], batch), looks) for batch in found)

@@ -5,6 +5,7 @@ See `configs/motion_seg.py` for what the fields mean.
 
 import dataclasses
 import math
+import pathlib
 from typing import Any
 
 from egojax.data import stream
@@ -16,19 +17,26 @@ from egojax.methods.motion_groups import GroupSettings
 from egojax.methods.point_tracking import TrackSettings
 from egojax.methods.still_points import StillSettings
 from egojax.metrics import MOTION_PROTOCOLS
-from egojax.tasks import clips, motion_imports, settings
+from egojax.tasks import clips, mask_training, motion_imports, settings
 from egojax.tasks.flow_masks import SOLVERS
+from egojax.tasks.motion_network import NETWORKS
 from egojax.types import Clip
 
+HEAD_CHANNELS = 32  # Of groups of norms; heads of attention divide it.
+CELL = 4  # Pixels from one patch of DINO to the next.
 CHOICES = {
     "data.name": clips.READERS,
     "data.split": ("train", "val", "trainval", "test", "all"),
     "world.faults": PRESETS,
     "world.scene": ("kitchen", *clips.SCENES),
-    "solver": ("points", *SOLVERS),
+    "solver": ("points", *NETWORKS, *SOLVERS),
     "flow.method": (*FLOWS, motion_imports.FLOW),
     "tracks.method": ("chain", motion_imports.TRACKS),
     "eval.protocol": MOTION_PROTOCOLS,
+    "network.front": ("border", "look"),
+    "network.front_by": ("clip", "frame"),
+    "official.keys": ("recompute", "cached"),
+    **{f"network.{name}": words for name, words in mask_training.CHOICES.items()},
 }
 LEAST = {
     **{f"data.{name}": 1 for name in ("stride", "repeat")},
@@ -55,6 +63,11 @@ LEAST = {
     "export.max_frames": 1,
     "clusters.count": 2,
     "clusters.position": 0,
+    **{f"network.{name}": least for name, least in mask_training.LEAST.items()},
+    "network.least_motion": 0,
+    **{f"official.{name}": 1 for name in ("layers", "hidden")},
+    "official.width": HEAD_CHANNELS,
+    "official.dropout": 0,
     "read.ahead": 1,
     "read.keep": 0,
 }
@@ -70,8 +83,13 @@ MOST = {
     "export.grid_stride": 1000,
     "clusters.count": 50,
     "masks.radius": 100,
+    **{f"network.{name}": most for name, most in mask_training.MOST.items()},
+    "official.dropout": 0.99,
 }
-PATHS = ("data.root", "world.camera_path", "flow.root", "tracks.root")
+PATHS = (
+    *("data.root", "world.camera_path", "flow.root", "tracks.root", "network.weights"),
+    *(f"official.{name}" for name in ("backbone", "merger", "weights")),
+)
 YEARS = (2016, 2017)
 LEAST_WINDOW, LEAST_FRAMES = 3, 2
 
@@ -84,6 +102,8 @@ def check(config: Any) -> None:
     """
     settings.check(config, CHOICES, LEAST, MOST)
     problems = motion_imports.check(config)
+    problems += mask_training.problems(config.network, "config.network.")
+    problems += _official_problems(config)
     if config.data.year not in YEARS:
         problems.append(f"config.data.year={config.data.year}: there are 2016, 2017")
     if config.group.overlap >= config.group.piece:
@@ -105,6 +125,54 @@ def check(config: Any) -> None:
         )
     if problems:
         raise UsageError.from_problems(problems)
+
+
+def _official_problems(config: Any) -> list[str]:
+    """What the published network cannot be."""
+    found = []
+    if config.official.width % HEAD_CHANNELS:
+        found.append(
+            f"config.official.width={config.official.width}: expected a multiple of "
+            f"{HEAD_CHANNELS}"
+        )
+    sides = tuple(config.network.size_hw)
+    if config.solver == "official" and any(side % CELL for side in sides):
+        found.append(
+            f"config.network.size_hw={sides}: the published network wants multiples of "
+            f"{CELL}, as in (192, 352)"
+        )
+    if config.solver != "official" and config.official.weights:
+        found.append(
+            f"config.official.weights={config.official.weights}: published weights go "
+            "with config.solver=official"
+        )
+    if config.official.weights and config.network.weights:
+        found.append("config.official.weights and config.network.weights: give one")
+    return found + _missing_files(config)
+
+
+def _missing_files(config: Any) -> list[str]:
+    """Of published weights: told before hours of learning, not after them."""
+    needed = []
+    if config.solver == "official":
+        needed.append(("backbone", "the weights of DINO, dino_vitbase8_pretrain.pth"))
+        if config.official.weights:
+            needed.append(("weights", "a checkpoint, such as davis_best_ckpt.pth"))
+    looks = config.network.front == "look" and config.network.num_masks > 2
+    if config.solver in NETWORKS and looks:
+        needed.append(("merger", "the weights of DINO, dino_deitsmall8_pretrain.pth"))
+    return [
+        f"config.official.{name}={config.official[name]}: no such file; expected {what}"
+        ", as published"
+        for name, what in needed
+        if not pathlib.Path(config.official[name] or "").is_file()
+    ]
+
+
+def gaps(config: Any) -> tuple[int, ...]:
+    """The frames that flow spans, rising: 1, of which tracks are made, and others."""
+    more = config.network.gaps if config.solver in NETWORKS else ()
+    return tuple(sorted({1, *more}))
 
 
 def prepared(config: Any, clip: Clip) -> Clip:

@@ -1,5 +1,10 @@
-"""The job of motion segmentation: flow, point tracks, groups of them, masks."""
+"""The job of motion segmentation: flow, point tracks, what moves as one body, masks.
 
+`config.solver` says who finds what moves: `points` groups the tracks; `network` and
+`official` learn masks (`motion_network`).
+"""
+
+import collections
 import functools
 import pathlib
 from collections.abc import Iterator
@@ -26,26 +31,38 @@ from egojax.task import Progress, Stage, Task
 from egojax.tasks import (
     clips,
     flow_masks,
+    mask_networks,
     motion_config,
     motion_exports,
     motion_imports,
+    motion_network,
     motion_summary,
 )
+from egojax.tasks.mask_networks import FILE
+from egojax.tasks.motion_folder import (
+    FLOW,
+    GROUPS,
+    LABELS,
+    OFFICIAL,
+    POINTS,
+    flow_file,
+    flow_folder,
+    read_flow,
+)
+from egojax.tasks.motion_network import NETWORKS
 from egojax.types import Clip, PointTracks, SkippedFrame
-
-FORWARD, BACKWARD = "flow/gap1", "flow/gap-1"
-POINTS, GROUPS, LABELS = "points.npz", "groups.npz", "labels"
-OFFICIAL = ("official/soft", "official/hard", "official/comp")
 
 
 def make(config: Any, mode: str, folder: pathlib.Path) -> Task:
     """Reads the config; see `configs/motion_seg.py` for what its fields mean."""
-    del folder
     if mode == "synthesize":
         raise UsageError(
             "--mode=synthesize: configs/tracking.py writes procedural clips"
         )
     motion_config.check(config)
+    learned = {}
+    if config.solver in NETWORKS:
+        config, learned = _with_weights(config, mode, folder)
     return Task(
         clips=clips.make(config, motion_config.prepared, motion_config.settled),
         stages=_stages(config),
@@ -54,7 +71,28 @@ def make(config: Any, mode: str, folder: pathlib.Path) -> Task:
         ),
         runs=("score",) if mode == "eval" else (),
         paths=motion_config.PATHS,
+        **learned,
     )
+
+
+def _with_weights(
+    config: Any, mode: str, folder: pathlib.Path
+) -> tuple[Any, dict[str, Any]]:
+    """The config with the weights that its run has learned, and how it learns them."""
+    config = config.copy_and_resolve_references()
+    if config.network.weights and mode != "train":
+        config.network.weights = str(mask_networks.weights_file(config.network.weights))
+    learned = {}
+    if mode == "train":
+        if config.network.weights or config.official.weights:
+            raise UsageError(
+                "--mode=train with weights: it begins anew; leave "
+                "config.network.weights and config.official.weights away"
+            )
+        learned = motion_network.learns(config, folder)
+    if mode == "train" or (mode in ("predict", "eval") and (folder / FILE).is_file()):
+        config.network.weights = str(folder / FILE)
+    return config, learned
 
 
 def _stages(config: Any) -> tuple[Stage, ...]:
@@ -64,11 +102,13 @@ def _stages(config: Any) -> tuple[Stage, ...]:
     def group(*names: str) -> dict[str, Any]:
         return {k: v for k, v in flat.items() if k.split(".")[0] in names}
 
+    is_network = config.solver in NETWORKS
+    gaps = {"network.gaps": flat["network.gaps"]} if is_network else {}
     flow = Stage(
         "flow",
         functools.partial(_flow, config),
-        reads=group("flow"),
-        writes=("flow",),
+        reads=group("flow") | gaps,
+        writes=(FLOW,),
     )
     # Of masks, whoever makes them: so that what is told of a change is the solver.
     shared = group("solver", "clusters", "masks")
@@ -78,24 +118,36 @@ def _stages(config: Any) -> tuple[Stage, ...]:
             "masks",
             functools.partial(flow_masks.masks, config),
             reads=shared,
-            needs=("flow",),
+            needs=(FLOW,),
             writes=(LABELS, *OFFICIAL),
         )
         return (flow, masks, *_export_stages(config), _score_stage(config, (LABELS,)))
+    tracks = Stage(
+        "tracks",
+        functools.partial(_tracks, config),
+        # Flow, too: it may have been made anew for a solver without tracks.
+        reads=group("flow", "tracks"),
+        needs=(FLOW,),
+        writes=(POINTS,),
+    )
+    solved = _points_stages(config, group("group", "still"), shared)
+    if is_network:
+        solved = motion_network.stages(config, flat)
     return (
-        flow,
-        Stage(
-            "tracks",
-            functools.partial(_tracks, config),
-            # Flow, too: it may have been made anew for a solver without tracks.
-            reads=group("flow", "tracks"),
-            needs=("flow",),
-            writes=(POINTS,),
-        ),
+        *(flow, tracks, *solved, *_export_stages(config)),
+        _score_stage(config, (POINTS, GROUPS, LABELS)),
+    )
+
+
+def _points_stages(
+    config: Any, grouped: dict[str, Any], shared: dict[str, Any]
+) -> tuple[Stage, ...]:
+    """Given what the groups and what the masks read."""
+    return (
         Stage(
             "group",
             functools.partial(_group, config),
-            reads=group("group", "still"),
+            reads=grouped,
             needs=(POINTS,),
             writes=(GROUPS,),
         ),
@@ -106,8 +158,6 @@ def _stages(config: Any) -> tuple[Stage, ...]:
             needs=(POINTS, GROUPS),
             writes=(LABELS, *OFFICIAL),
         ),
-        *_export_stages(config),
-        _score_stage(config, (POINTS, GROUPS, LABELS)),
     )
 
 
@@ -120,7 +170,7 @@ def _export_stages(config: Any) -> tuple[Stage, ...]:
         "export",
         functools.partial(motion_exports.export, config),
         reads=fields | tolerance,
-        needs=("flow",),
+        needs=(FLOW,),
         writes=motion_exports.WRITES,
     )
     return (stage,)
@@ -144,32 +194,32 @@ def _flow(
 ) -> list[SkippedFrame]:
     """Files that are there are kept: a run that was killed goes on."""
     if config.flow.method == motion_imports.FLOW:
-        return motion_imports.import_flow(config, clip, folder, progress)
-    method = FLOWS[config.flow.method]
-    for name in (FORWARD, BACKWARD):
-        arrays.make_folder(folder.path / name)
-    skipped, before = [], None
+        gaps = [way * gap for gap in motion_config.gaps(config) for way in (1, -1)]
+        return motion_imports.import_flow(config, clip, folder, progress, gaps)
+    method, gaps = FLOWS[config.flow.method], motion_config.gaps(config)
+    for gap in gaps:
+        for way in (gap, -gap):
+            arrays.make_folder(folder.path / flow_folder(way))
+    skipped: list[SkippedFrame] = []
+    before: collections.deque = collections.deque(maxlen=max(gaps))
     for frame in host_frames(clip, ["frames"], config.read.ahead):
         t = frame.frame_idx
         if frame.skipped is not None:
             skipped.append(frame.skipped)
         image = frame.layers.get("frames")
-        if image is not None and before is not None:
-            for name, at, pair in (
-                (FORWARD, t - 1, (before, image)),
-                (BACKWARD, t, (image, before)),
-            ):
-                path = folder.path / name / f"{clip.frame_ids[at]}.npz"
-                if not path.exists():
-                    flow_files.write_flow(path, method(*pair))
-        before = image
+        for gap in gaps:
+            then = before[-gap] if gap <= len(before) else None
+            if image is not None and then is not None:
+                name, later = clip.frame_ids[t - gap], clip.frame_ids[t]
+                for path, pair in (
+                    (flow_file(folder.path, gap, name), (then, image)),
+                    (flow_file(folder.path, -gap, later), (image, then)),
+                ):
+                    if not path.exists():
+                        flow_files.write_flow(path, method(*pair))
+        before.append(image)
         progress(t + 1, clip.num_frames)
     return skipped
-
-
-def _read_flow(folder: ClipFolder, name: str, frame_id: str) -> np.ndarray | None:
-    path = folder.path / name / f"{frame_id}.npz"
-    return flow_files.read_flow(path) if path.exists() else None
 
 
 # ---------------------------------------------------------------------------- tracks
@@ -198,8 +248,8 @@ def _seen(
         if image is None:
             flow, state = None, point_tracking.skip(state)
             continue
-        onward = _read_flow(folder, FORWARD, names[t])
-        back = None if flow is None else _read_flow(folder, BACKWARD, names[t])
+        onward = read_flow(folder.path, 1, names[t])
+        back = None if flow is None else read_flow(folder.path, -1, names[t])
         state, seen = point_tracking.step(state, image, flow, back, onward, settings)
         yield seen
         flow = onward

@@ -14,6 +14,8 @@ from egojax.errors import UsageError
 from egojax.methods import association, association_learning, evaluation
 from egojax.methods.association_learning import AssociationModel, Moments
 from egojax.tasks import assoc_config, observed
+from egojax.train.loop import FitConfig
+from egojax.train.optim import OptimConfig, make_optimizer
 from egojax.types import Clip
 
 WEIGHTS = "weights.npz"  # In the run folder; for `config.assoc.weights`.
@@ -39,6 +41,17 @@ def learn(config: Any, folder: pathlib.Path) -> dict[str, Any]:
         init=functools.partial(_init, config, folder),
         batches=functools.partial(_batches, config, folder),
         loss=functools.partial(association_learning.loss, prior=config.train.prior),
+        optimizer=make_optimizer(
+            OptimConfig(
+                learning_rate=config.train.learning_rate,
+                decay_steps=config.train.steps,
+            )
+        ),
+        fit=FitConfig(
+            steps=config.train.steps,
+            seed=config.seed,
+            checkpoint_every=config.train.checkpoint_every,
+        ),
         save=functools.partial(_save, config, folder / WEIGHTS),
         learns_after="observe",
     )

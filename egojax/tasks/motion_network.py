@@ -1,0 +1,259 @@
+"""Motion segmentation by a network: what it learns of clips, and its masks of them.
+
+`config.solver` says which network; see `mask_networks`. The stage `learn` trains it on
+a clip, `--mode=train` on all clips of the data set; then, and where weights are given,
+there is no such stage.
+"""
+
+import functools
+import pathlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from flax import nnx
+
+from egojax.data import arrays, images, motion_results, point_files
+from egojax.data.frame_stack import FrameStack
+from egojax.data.motion_results import SoftMasks
+from egojax.data.resizing import LAYERS
+from egojax.data.runs import ClipFolder, is_free
+from egojax.errors import FrameError, UsageError
+from egojax.methods import group_masks, mask_fronts, mask_learning
+from egojax.methods.mask_fronts import FrontEvidence
+from egojax.methods.mask_learning import MaskNet
+from egojax.methods.motion_clips import fitted_flow
+from egojax.task import Progress, Stage
+from egojax.tasks import mask_networks, mask_training, motion_folder
+from egojax.tasks.mask_networks import FILE, Kind
+from egojax.tasks.motion_folder import FLOW, GROUPS, LABELS, OFFICIAL, POINTS
+from egojax.train import distributed
+from egojax.train.optim import make_optimizer
+from egojax.types import Clip, SkippedFrame
+
+NETWORKS = ("network", "official")  # Of config.solver.
+LEARN = "learn"  # Stage, and its folder in that of the clip.
+WEIGHTS = ("network.weights", "official.weights")  # That are given.
+SHOWN = (  # Fields that only masks depend on.
+    *("network.front", "network.front_by", "network.least_motion"),
+    *("official.merger", "official.mean", "show.official"),
+)
+
+
+def kind_of(config: Any) -> Kind:
+    """The network of a config; with its backbone, if it has one.
+
+    Raises:
+      UsageError: a file of weights is missing, or is of something else.
+    """
+    if config.solver == "official":
+        return mask_networks.published(config.network, config.official)
+    return mask_networks.unet(config.network)
+
+
+# --------------------------------------------------------------- training on all clips
+
+
+def learns(config: Any, folder: pathlib.Path) -> dict[str, Any]:
+    """The fields of a `Task` that learns from all of its clips."""
+    fields, kind = config.network, kind_of(config)
+
+    def motion_of(clip: Clip) -> Any:
+        where = folder / "clips" / clip.name
+        return motion_folder.motion_of(clip, where, fields.gaps)
+
+    task = mask_training.make_task(
+        fields, motion_of, folder, devices=config.mesh.data, kind=kind
+    )
+    return dict(
+        init=task.init,
+        batches=task.batches,
+        loss=task.loss,
+        save=lambda model: mask_networks.write(folder / FILE, model, kind),
+        learns_after="tracks",
+        optimizer=make_optimizer(mask_training.optimizer(fields)),
+        fit=mask_training.fit_config(fields, config.seed),
+    )
+
+
+# -------------------------------------------------------------------------- the stages
+
+
+def stages(config: Any, flat: dict[str, Any]) -> tuple[Stage, ...]:
+    """How a network solves a clip, behind the stage `tracks`.
+
+    Args:
+      config: Of the job.
+      flat: Its fields by their full names.
+    """
+    is_given = any(flat[name] for name in WEIGHTS)
+    groups = ["network"]
+    if config.solver == "official":
+        groups.append("official")
+    learned = {
+        k: v
+        for k, v in flat.items()
+        if k.split(".")[0] in groups and k not in (*SHOWN, *WEIGHTS) and not is_free(k)
+    }
+    backbone = [name for name in ("official.backbone",) if name in learned]
+    shown = {k: flat[k] for k in SHOWN}
+    shown |= {k: v for k, v in flat.items() if k.startswith("masks.")}
+    if is_given:  # What they are of is checked where they are read.
+        shown |= learned | {name: flat[name] for name in WEIGHTS}
+    masks = Stage(
+        "masks",
+        functools.partial(_masks, config),
+        reads=shown,
+        files=("official.merger", *((*WEIGHTS, *backbone) if is_given else ())),
+        needs=(POINTS, FLOW) if is_given else (POINTS, FLOW, FILE),
+        writes=(LABELS, GROUPS, *OFFICIAL),
+    )
+    learn = Stage(
+        LEARN,
+        functools.partial(_learn, config),
+        reads=learned,
+        files=tuple(backbone),
+        needs=(POINTS, FLOW),
+        writes=(LEARN, FILE),
+        together=True,
+    )
+    return (masks,) if is_given else (learn, masks)
+
+
+def _learn(
+    config: Any, clip: Clip, folder: ClipFolder, progress: Progress
+) -> list[SkippedFrame]:
+    """What was learned before it was stopped is kept: checkpoints are exact."""
+    fields, kind = config.network, kind_of(config)
+    model = mask_training.train(
+        fields,
+        [motion_folder.motion_of(clip, folder.path, fields.gaps)],
+        folder.path / LEARN,
+        progress,
+        seed=config.seed,
+        devices=config.mesh.data,
+        kind=kind,
+    )
+    if distributed.is_first():
+        mask_networks.write(folder.path / FILE, model, kind)
+    return []
+
+
+def _network(config: Any, folder: pathlib.Path) -> tuple[MaskNet, Kind]:
+    kind = kind_of(config)
+    if config.official.weights:
+        path, mean = pathlib.Path(config.official.weights), config.official.mean
+        return mask_networks.read_published(path, kind, mean=mean), kind
+    if config.network.weights:
+        path = mask_networks.weights_file(config.network.weights)
+        return mask_networks.read(path, kind), kind
+    return mask_networks.read(folder / FILE, kind), kind
+
+
+def _masks(
+    config: Any, clip: Clip, folder: ClipFolder, progress: Progress
+) -> list[SkippedFrame]:
+    assert clip.frames is not None
+    tracks = point_files.read_points(folder.path / POINTS, clip.num_frames)
+    found = _look(config, clip, folder.path, progress)
+    votes = mask_fronts.TrackVotes(tracks, config.network.num_masks + 1)
+    settings = group_masks.MaskSettings(**config.masks)
+    arrays.make_folder(folder.path / LABELS)
+    for row, t in enumerate(found.frames):
+        image, name = clip.frames[t], clip.frame_ids[t]
+        masks = np.asarray(mask_learning.enlarged(found.masks[row], clip.size_hw))
+        masks = group_masks.scores_along_edges(image, masks, settings)
+        is_front = found.fronts[row]
+        labels = mask_fronts.front_labels(masks, is_front)
+        images.write_labels(folder.path / LABELS / f"{name}.png", labels)
+        if config.show.official:
+            soft = SoftMasks(np.clip(masks[is_front].sum(0), 0, 1), masks)
+            motion_results.write_frame(
+                folder.path / "official", clip.name, name, soft, labels
+            )
+        votes.add(t, labels)
+        progress(clip.num_frames + t + 1, 2 * clip.num_frames)
+    point_files.write_groups(folder.path / GROUPS, votes.groups())
+    return found.skipped
+
+
+class _Seen(NamedTuple):
+    """What a network shows of a clip, at its own size."""
+
+    frames: list[int]  # That could be read.
+    masks: np.ndarray  # float32 (R, K, h, w), of those.
+    fronts: np.ndarray  # bool (R, K)
+    skipped: list[SkippedFrame]
+
+
+def _look(config: Any, clip: Clip, folder: pathlib.Path, progress: Progress) -> _Seen:
+    """The masks of all frames, and which of them are in front.
+
+    Raises:
+      UsageError: not one frame can be read.
+    """
+    assert clip.frames is not None
+    model, kind = _network(config, folder)
+    size_hw = tuple(config.network.size_hw)
+    both = (
+        motion_folder.flow_of(clip, folder, 1),
+        motion_folder.flow_of(clip, folder, -1),
+    )
+    masks = mask_learning.small_masks(model, clip.frames, size_hw, both, kind.backbone)
+    features = _features_of(config)
+    frames, evidence, skipped = [], [], []
+    with FrameStack(clip.num_frames, folder) as stack:
+        for t in range(clip.num_frames):
+            try:
+                small, flows = masks[t], [source[t] for source in both]
+                seen = None if features is None else features(clip.frames[t])
+            except FrameError as err:
+                skipped.append(SkippedFrame(t, str(err)))
+                continue
+            flow = next((fitted_flow(f, size_hw) for f in flows if f is not None), None)
+            stack.append(small)
+            frames.append(t)
+            evidence.append(mask_fronts.front_evidence(small, flow, seen))
+            progress(t + 1, 2 * clip.num_frames)
+        if not frames:
+            raise UsageError(f"{clip.name}: no frame can be read")
+        return _Seen(frames, stack.array(), _fronts(config, evidence), skipped)
+
+
+def _fronts(config: Any, evidence: list[FrontEvidence]) -> np.ndarray:
+    """Of each frame, bool (R, K)."""
+
+    def chosen(rows: list[FrontEvidence]) -> np.ndarray:
+        return mask_fronts.fronts(
+            rows,
+            config.network.least_motion,
+            by_features=config.network.front == "look",
+        )
+
+    if config.network.front_by == "frame":
+        return np.stack([chosen([row]) for row in evidence])
+    return np.repeat(chosen(evidence)[None], len(evidence), 0)
+
+
+def _features_of(config: Any) -> Callable[[np.ndarray], Any] | None:
+    """Returns features(frame), by which masks are merged; None = they are not.
+
+    Raises:
+      UsageError: the file of their network is of something else.
+    """
+    if config.network.front != "look" or config.network.num_masks == 2:
+        return None
+    path = pathlib.Path(config.official.merger)
+    merger = mask_networks.read_dino(path, 1, config.network.dtype)
+    graphdef, state = nnx.split(merger)
+    size_hw = tuple(config.network.size_hw)
+
+    @jax.jit
+    def find(state: Any, image: Any) -> Any:
+        return mask_learning.keys_of(nnx.merge(graphdef, state), image[None])[0, 0]
+
+    def features(frame: np.ndarray) -> Any:
+        return find(state, LAYERS["frames"](frame.shape[:2], size_hw, frame))
+
+    return features
