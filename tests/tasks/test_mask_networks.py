@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+import re
 
 import jax
 import numpy as np
@@ -10,16 +11,20 @@ import pytest
 from flax import nnx
 from ml_collections import ConfigDict
 
+from egojax.apps import cli
 from egojax.data.pt_writing import write_pt
 from egojax.errors import UsageError
 from egojax.methods import mask_learning
 from egojax.models.convert_masks import head_table
 from egojax.models.dino import DinoConfig
 from egojax.models.weights import named_weights
+from egojax.ops.motion_losses import temporal_ramp
 from egojax.tasks import mask_networks, mask_training
+from egojax.train.optim import make_schedule
 from tests.models.test_dino import random_state
 from tests.tasks import test_mask_training as training
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 TINY = DinoConfig(dim=64, heads=1, blocks=8, grid=3, layers=(1, 3, 5, 7))
 
 
@@ -192,3 +197,34 @@ def test_a_run_folder_or_a_file_are_weights(tmp_path):
         assert found == tmp_path / "network.npz"
     with pytest.raises(UsageError, match="expected a run folder of --mode=train"):
         mask_networks.weights_file(str(tmp_path / "none"))
+
+
+def test_the_variant_official_is_the_published_schedule():
+    """Rates and ramp: numbers of the official code; weight decay and clipping."""
+    config = cli.load_config(ROOT / "configs/motion_seg.py", "official")
+    fields = config.network
+    mask_training.check(fields)
+    moves = mask_training.optimizer(fields)
+    rate = make_schedule(moves)
+    published = {
+        0: 1.5e-10,
+        1: 1.0014933666e-7,
+        750: 7.4683594148e-5,
+        1500: 1.4873377969e-4,
+        20000: 1.3301435314e-4,
+    }
+    for step, value in published.items():
+        assert float(rate(step)) == pytest.approx(value, rel=2e-5)
+    assert (moves.weight_decay, moves.clip_norm) == (0.01, 0.01)
+    assert (moves.mean_share, moves.mean_after, moves.mean_every) == (0.99, 1500, 10)
+    ramp = temporal_ramp(10_000, steps=fields.ramp_steps)
+    assert float(ramp) == pytest.approx(0.0634375)
+    assert (fields.size_hw, fields.num_masks) == ((192, 352), 4)
+
+
+def test_norms_and_queries_do_not_decay(kind):
+    names = named_weights(kind.init(jax.random.key(0)))
+    still = {name for name in names if re.search(mask_training.STILL, name)}
+    assert "queries/queries" in still and "pixels/shared_norm/scale" in still
+    assert not any(name.endswith("kernel") for name in still)
+    assert "queries/input/bias" not in still  # Biases of layers do, as published.
