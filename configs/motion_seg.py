@@ -88,7 +88,9 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     # does not follow the image's motion) and flow_clusters (k-means, GrabCut).
     config.solver = "points"
     config.flow = dict(
-        method="dis",  # dis (dense inverse search, no weights) | files
+        # dis (dense inverse search, no weights) | files | true (of the world: what an
+        # estimate costs; tracks along it end where points are hidden)
+        method="dis",
         # Of files: the folder with Flows_gap1/ and Flows_gap-1/, each with a folder of
         # .flo for every clip; of any size, as long as the shape is that of the images.
         root=placeholder(str),

@@ -30,7 +30,7 @@ CHOICES = {
     "world.faults": PRESETS,
     "world.scene": ("kitchen", *clips.SCENES),
     "solver": ("points", *NETWORKS, *SOLVERS),
-    "flow.method": (*FLOWS, motion_imports.FLOW),
+    "flow.method": (*FLOWS, motion_imports.FLOW, motion_imports.TRUE),
     "tracks.method": ("chain", motion_imports.TRACKS),
     "eval.protocol": MOTION_PROTOCOLS,
     "network.front": ("border", "look"),

@@ -1,4 +1,7 @@
-"""Flow and point tracks of other tools as the first stages of motion segmentation."""
+"""Flow and point tracks of other tools as the first stages of motion segmentation.
+
+And true flow, where it is known: so that one sees what the estimate costs.
+"""
 
 import pathlib
 from collections.abc import Iterator, Sequence
@@ -14,6 +17,7 @@ from egojax.task import Progress
 from egojax.types import Clip, SkippedFrame, Source, WindowTracks
 
 FLOW, TRACKS = "files", "cotracker"  # Of config.flow.method, config.tracks.method.
+TRUE = "true"  # Of config.flow.method.
 STRETCH = 0.05  # Share by which the shape of other images may differ from the clip's.
 
 
@@ -39,10 +43,45 @@ def check(config: Any) -> list[str]:
             f"config.tracks.method={TRACKS}: its files are of every frame, once; "
             "expected config.data.stride=1 and config.data.repeat=1"
         )
+    if config.flow.method == TRUE and config.data.stride != 1:
+        problems.append(
+            f"config.flow.method={TRUE}: it is known between neighbouring frames; "
+            "expected config.data.stride=1"
+        )
     return problems
 
 
 # ------------------------------------------------------------------------------ flow
+
+
+def true_flow(
+    clip: Clip, folder: ClipFolder, progress: Progress, gaps: Sequence[int] = (1, -1)
+) -> list[SkippedFrame]:
+    """Writes flow/gap1 and flow/gap-1 as the clip's truth has them.
+
+    Raises:
+      UsageError: it is not known, or not over such gaps.
+    """
+    truth = clip.truth
+    if truth is None or truth.flow_fwd is None or truth.flow_bwd is None:
+        raise UsageError(
+            f"{clip.name}: config.flow.method={TRUE}: the true flow of this clip is "
+            "not known; that of the procedural world is"
+        )
+    if {*gaps} != {1, -1}:
+        raise UsageError(
+            f"config.flow.method={TRUE} is known between neighbouring frames; expected "
+            "config.network.gaps=(1,)"
+        )
+    for gap, source in ((1, truth.flow_fwd), (-1, truth.flow_bwd)):
+        arrays.make_folder(folder.path / f"flow/gap{gap}")
+        for t in range(clip.num_frames):
+            path = folder.path / f"flow/gap{gap}" / f"{clip.frame_ids[t]}.npz"
+            flow = None if path.exists() else source[t]
+            if flow is not None:
+                flow_files.write_flow(path, np.asarray(flow, np.float32))
+            progress(t + 1, clip.num_frames)
+    return []
 
 
 def import_flow(

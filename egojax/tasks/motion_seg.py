@@ -193,13 +193,14 @@ def _flow(
     config: Any, clip: Clip, folder: ClipFolder, progress: Progress
 ) -> list[SkippedFrame]:
     """Files that are there are kept: a run that was killed goes on."""
+    both = [way * gap for gap in motion_config.gaps(config) for way in (1, -1)]
     if config.flow.method == motion_imports.FLOW:
-        gaps = [way * gap for gap in motion_config.gaps(config) for way in (1, -1)]
-        return motion_imports.import_flow(config, clip, folder, progress, gaps)
+        return motion_imports.import_flow(config, clip, folder, progress, both)
+    if config.flow.method == motion_imports.TRUE:
+        return motion_imports.true_flow(clip, folder, progress, both)
     method, gaps = FLOWS[config.flow.method], motion_config.gaps(config)
-    for gap in gaps:
-        for way in (gap, -gap):
-            arrays.make_folder(folder.path / flow_folder(way))
+    for way in both:
+        arrays.make_folder(folder.path / flow_folder(way))
     skipped: list[SkippedFrame] = []
     before: collections.deque = collections.deque(maxlen=max(gaps))
     for frame in host_frames(clip, ["frames"], config.read.ahead):

@@ -18,6 +18,7 @@ from egojax.data import (
     point_files,
     pt_writing,
 )
+from egojax.data.world.gliding import gliding_clip
 from egojax.ops import track_grids
 from tests import moving_clips
 
@@ -405,5 +406,32 @@ def test_tracks_of_a_picture_of_another_shape_are_refused(few, clip, tmp_path, c
 def test_imports_and_exports_that_cannot_be_are_told(
     clip, tmp_path, capsys, words, said
 ):
+    assert launch(clip, tmp_path / "run", *words) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_true_flow_of_the_world_is_one_word(tmp_path):
+    """Smoke size; what follows is along the true flow, whatever images say."""
+    words = ["--config.flow.method=true", "--config.show.overlay=False"]
+    command = ["launch.py", "--config=configs/motion_seg.py:smoke", *words]
+    words = [f"--workdir={tmp_path}", "--config.data.max_frames=8"]
+    assert cli.main([*command, *words]) == 0
+    (folder,) = (tmp_path / "clips").iterdir()
+    truth = gliding_clip(0, (96, 160)).truth
+    name = truth.frame_ids[3]
+    for gap, source in ((1, truth.flow_fwd), (-1, truth.flow_bwd)):
+        found = flow_files.read_flow(folder / f"flow/gap{gap}" / f"{name}.npz")
+        np.testing.assert_allclose(found, source[3], atol=0.02)
+    assert not (folder / "flow/gap-1" / f"{truth.frame_ids[0]}.npz").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--config.flow.method=true"], "the true flow of this clip is not known"),
+        (["--config.flow.method=true", "--config.data.stride=2"], "data.stride=1"),
+    ],
+)
+def test_true_flow_where_there_is_none_is_refused(clip, tmp_path, capsys, words, said):
     assert launch(clip, tmp_path / "run", *words) == 2
     assert said in capsys.readouterr().err
