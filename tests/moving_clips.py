@@ -1,14 +1,23 @@
-"""Folders of frames in which a textured disk moves over a texture that pans."""
+"""Folders of frames in which a textured disk moves over a texture that pans.
+
+And the motion segmentation job on such a folder.
+"""
 
 import pathlib
 
 import cv2
 import numpy as np
 
+from egojax.apps import cli
 from egojax.data import images
 
 SIZE = (96, 144)
 RADIUS = 20
+SMALL = [
+    "--config.tracks.stride=4",
+    "--config.group.lengths=(9,5)",
+    "--config.group.least_motion=1.0",
+]
 
 
 def texture(seed: int, size_hw: tuple[int, int]) -> np.ndarray:
@@ -44,3 +53,17 @@ def write_clip(
         if truth:
             images.write_labels(folder / "truth" / "labels" / f"{t:05d}.png", labels)
     return folder
+
+
+def launch(root: pathlib.Path, workdir: pathlib.Path, *words: str) -> int:
+    """Runs the job from the checkout, with settings for so small a clip."""
+    return cli.main(
+        [
+            "launch.py",
+            "--config=configs/motion_seg.py:folder",
+            f"--config.data.root={root}",
+            f"--workdir={workdir}",
+            *SMALL,
+            *words,
+        ]
+    )

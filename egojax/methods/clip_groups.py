@@ -62,6 +62,7 @@ def group_clip(
         group = _of_piece(tracks, start, stop, lengths, settings, still_of, seed)
         guess = inherit(tracks, found, heir, done, stop)
         found = joined(found, group, guess, together(tracks, group, start, stop))
+        # Once more: now the bodies of this piece have names to pass on.
         heir, done = inherit(tracks, found, heir, done, stop), stop
         # What rests beside a body that moves is none of it.
         moving = np.unique(found[group > STATIC])

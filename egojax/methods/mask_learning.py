@@ -199,17 +199,6 @@ def small_masks(
     Raises:
       ValueError: the model sees flow or keys, and none are given.
     """
-    masks = _finder(model, size_hw, flows, backbone)
-    return Source(lambda t: masks(t, frames[t]), len(frames))
-
-
-def _finder(
-    model: MaskNet,
-    size_hw: Size,
-    flows: tuple[Source[Any], Source[Any]] | None,
-    backbone: Dino | None,
-) -> Callable[[int, np.ndarray], np.ndarray]:
-    """Returns masks(t, frame)."""
     is_head = isinstance(model, MaskHead)
     sees_flow = not is_head and model.config.features > 3
     if sees_flow and flows is None:
@@ -224,7 +213,8 @@ def _finder(
         keys = None if eye is None else keys_of(eye, image[None])
         return masks_of(net, image[None], flow[None], gap, keys=keys)[0]
 
-    def masks(t: int, frame: np.ndarray) -> np.ndarray:
+    def read(t: int) -> np.ndarray:
+        frame = frames[t]
         image = LAYERS["frames"](frame.shape[:2], size_hw, frame)
         given = [source[t] for source in flows or ()] if sees_flow else []
         seen = [
@@ -238,7 +228,7 @@ def _finder(
         ]
         return np.mean(found, 0)
 
-    return masks
+    return Source(read, len(frames))
 
 
 @functools.partial(jax.jit, static_argnames="size_hw")
@@ -246,20 +236,3 @@ def enlarged(masks: Float[ArrayLike, "K h w"], size_hw: Size) -> Float[Array, "K
     """Masks at the size of their frame; they still sum to 1."""
     moved = resize_bilinear(jnp.moveaxis(jnp.asarray(masks), 0, -1), size_hw)
     return jnp.moveaxis(moved, -1, 0)
-
-
-def soft_masks(
-    model: MaskNet,
-    frames: Source[Any],
-    size_hw: Size,
-    flows: tuple[Source[Any], Source[Any]] | None = None,
-    backbone: Dino | None = None,
-) -> Source[Any]:
-    """As `small_masks`, at the size of each frame: float32 (K, H, W)."""
-    masks = _finder(model, size_hw, flows, backbone)
-
-    def read(t: int) -> np.ndarray:
-        frame = frames[t]
-        return np.asarray(enlarged(masks(t, frame), frame.shape[:2]))
-
-    return Source(read, len(frames))

@@ -47,7 +47,7 @@ class Kind(NamedTuple):
 
 
 def unet(fields: Any) -> Kind:
-    """The small network; of `mask_training.FIELDS`."""
+    """The small network; `fields` is `config.network`."""
     config = UNetConfig(
         num_masks=fields.num_masks,
         features=5 if fields.sees_flow else 3,

@@ -1,8 +1,8 @@
 """How the motion segmentation job trains a network, on a clip or on many.
 
-`FIELDS` are the fields of `config.network` that say how, with their defaults, which fit
-one clip of some 80 frames on two cores. Which network it is, a `mask_networks.Kind`
-says; without one it is the U-Net of the fields.
+The fields that say how are `config.network` of `configs/motion_seg.py`, where their
+meaning and their defaults stand. Which network it is, a `mask_networks.Kind` says;
+without one it is the U-Net of the fields.
 """
 
 import functools
@@ -31,47 +31,6 @@ from egojax.types import Clip
 
 Progress = Callable[[int, int], None]
 
-FIELDS: dict[str, Any] = dict(
-    steps=600,
-    batch_size=4,  # Images; a multiple of four.
-    pieces=1,  # In which a batch is worked on, each of whole quadruples.
-    size_hw=(96, 172),  # Of images and masks. Published: (192, 352).
-    # The network.
-    num_masks=4,
-    width=16,  # Channels of the finest level; 2, 4 and 4 times as many below.
-    sees_flow=False,  # Beside the image.
-    dtype="float32",  # Of products; "bfloat16" is faster on accelerators.
-    # What items are made of.
-    gaps=(1, 2),
-    half=20,
-    smooth=11,
-    num_points=2048,
-    min_visible=0.1,
-    flip=True,
-    page_folder=False,  # Images and flow in files of the folder, not in memory.
-    # The loss; weights as published.
-    rank=5,
-    keep=0,  # Functions of time that windows are reduced to; 0 = all.
-    flow_weight=0.03,
-    tracks_weight=5e-5,
-    temporal_weight=0.1,
-    ramp_steps=0,  # Of the temporal weight, from a thousandth on; 0 = all steps.
-    # How weights move. Published: 1.5e-4, clipped to 0.01, in 20,000 steps, with the
-    # power decay of 160,000.
-    learning_rate=4e-3,
-    warmup_steps=20,  # From `warmup_share` of it on.
-    warmup_share=0.0,
-    decay="cosine",  # power: (1 - step / decay_steps)^0.9
-    decay_steps=0,  # 0 = steps.
-    weight_decay=0.01,
-    clip_norm=0.01,
-    # What is kept is a running mean of weights, of this share of the last mean; 0 =
-    # the last weights. Until a step it is a copy of them.
-    mean_share=0.0,
-    mean_after=1500,
-    log_every=10,
-    checkpoint_every=100,
-)
 LEAST = dict(
     steps=1,
     batch_size=4,
@@ -126,7 +85,7 @@ def train(
     """The network, trained on these clips; from the last checkpoint in the folder.
 
     Args:
-      fields: A ConfigDict of `FIELDS`.
+      fields: `config.network`.
       clips: With flow both ways of every gap.
       folder: Of the log, the checkpoints, and, where asked for, of images and flow.
       progress: Told the steps done and the steps in all.
@@ -164,7 +123,7 @@ def make_task(
     """What a `Task` needs to train on many clips by `--mode=train`.
 
     Args:
-      fields: A ConfigDict of `FIELDS`.
+      fields: `config.network`.
       motion_of: Finds flow and tracks of a clip, which the stages before have made.
       folder, devices, kind: See `train`.
 
@@ -217,7 +176,7 @@ def problems(fields: Any, group: str = "") -> list[str]:
     """What makes no sense, beyond `CHOICES`, `LEAST` and `MOST`; a line for each.
 
     Args:
-      fields: A ConfigDict of `FIELDS`.
+      fields: `config.network`.
       group: What the names of fields begin with, such as "config.network.".
     """
     found = []

@@ -9,7 +9,6 @@ that was stopped goes on.
 """
 
 import functools
-import pathlib
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +19,7 @@ from egojax.data.runs import ClipFolder
 from egojax.methods.point_following import FlowStep, follow
 from egojax.ops.track_grids import Extraction, extraction, grid_offset, grid_points
 from egojax.task import Progress
+from egojax.tasks.motion_folder import flow_file
 from egojax.types import Clip, SkippedFrame, WindowTracks
 
 FLOWS = "official/Flows_gap{gap}"
@@ -58,13 +58,9 @@ def _export_flow(clip: Clip, folder: ClipFolder, gap: int) -> None:
     place = folder.path / FLOWS.format(gap=gap) / clip.name
     arrays.make_folder(place)
     for name in clip.frame_ids:
-        source, path = _flow_path(folder, gap, name), place / f"{name}.flo"
+        source, path = flow_file(folder.path, gap, name), place / f"{name}.flo"
         if source.exists() and not path.exists():
             flow_files.write_flo(path, flow_files.read_flow(source))
-
-
-def _flow_path(folder: ClipFolder, gap: int, name: str) -> pathlib.Path:
-    return folder.path / f"flow/gap{gap}" / f"{name}.npz"
 
 
 def _steps(clip: Clip, folder: ClipFolder) -> Steps:
@@ -75,7 +71,7 @@ def _steps(clip: Clip, folder: ClipFolder) -> Steps:
     def step(here: int, there: int) -> FlowStep | None:
         gap = there - here
         paths = [
-            _flow_path(folder, way, clip.frame_ids[t])
+            flow_file(folder.path, way, clip.frame_ids[t])
             for way, t in ((gap, here), (-gap, there))
         ]
         if not all(path.exists() for path in paths):

@@ -14,6 +14,7 @@ from egojax.data.runs import ClipFolder
 from egojax.errors import FrameError, UsageError
 from egojax.methods import window_runs
 from egojax.task import Progress
+from egojax.tasks.motion_folder import flow_file, flow_folder
 from egojax.types import Clip, SkippedFrame, Source, WindowTracks
 
 FLOW, TRACKS = "files", "cotracker"  # Of config.flow.method, config.tracks.method.
@@ -74,9 +75,9 @@ def true_flow(
             "config.network.gaps=(1,)"
         )
     for gap, source in ((1, truth.flow_fwd), (-1, truth.flow_bwd)):
-        arrays.make_folder(folder.path / f"flow/gap{gap}")
+        arrays.make_folder(folder.path / flow_folder(gap))
         for t in range(clip.num_frames):
-            path = folder.path / f"flow/gap{gap}" / f"{clip.frame_ids[t]}.npz"
+            path = flow_file(folder.path, gap, clip.frame_ids[t])
             flow = None if path.exists() else source[t]
             if flow is not None:
                 flow_files.write_flow(path, np.asarray(flow, np.float32))
@@ -102,12 +103,12 @@ def import_flow(
     """
     sources = _flow_sources(config, clip, gaps)
     for gap in gaps:
-        arrays.make_folder(folder.path / f"flow/gap{gap}")
+        arrays.make_folder(folder.path / flow_folder(gap))
     once = clip.num_frames // config.data.repeat  # A clip that is played anew jumps.
     skipped: dict[int, str] = {}
     for t in range(clip.num_frames):
         for gap, source in sources.items():
-            path = folder.path / f"flow/gap{gap}" / f"{clip.frame_ids[t]}.npz"
+            path = flow_file(folder.path, gap, clip.frame_ids[t])
             if not 0 <= t % once + gap < once or path.exists():
                 continue
             try:

@@ -24,25 +24,10 @@ from tests import moving_clips
 
 TRACKS = "cotrackerv2_rel_stride4_aux2"
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-SMALL = [
-    "--config.tracks.stride=4",
-    "--config.group.lengths=(9,5)",
-    "--config.group.least_motion=1.0",
-    "--config.show.overlay=False",
-]
 
 
 def launch(root: pathlib.Path, workdir: pathlib.Path, *words: str) -> int:
-    return cli.main(
-        [
-            "launch.py",
-            "--config=configs/motion_seg.py:folder",
-            f"--config.data.root={root}",
-            f"--workdir={workdir}",
-            *SMALL,
-            *words,
-        ]
-    )
+    return moving_clips.launch(root, workdir, "--config.show.overlay=False", *words)
 
 
 @pytest.fixture(autouse=True)

@@ -416,15 +416,3 @@ def test_other_files_are_no_weights(finished, seven, tmp_path, capsys):
     weights = f"--config.network.weights={other}"
     assert launch(seven, tmp_path / "run", *QUIET, weights) == 2
     assert "points.npz: no network of masks" in capsys.readouterr().err
-
-
-def test_fields_of_the_config_are_those_of_training():
-    """And the library's own defaults, but for what a clip alone is better off with."""
-    from egojax.tasks.mask_training import FIELDS
-
-    config = cli.load_config(ROOT / "configs/motion_seg.py", "").network
-    ours = {k: config[k] for k in FIELDS}
-    changed = {k for k, v in FIELDS.items() if ours[k] != v}
-    assert changed == {"sees_flow"}
-    more = set(config.keys()) - FIELDS.keys()
-    assert more == {"weights", "front", "front_by", "least_motion"}

@@ -12,27 +12,10 @@ from egojax.apps import cli
 from egojax.data import arrays, flow_files, images, motion_results, point_files
 from egojax.methods import dense_flow
 from tests import moving_clips
+from tests.moving_clips import launch
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 STAGES = ["flow", "tracks", "group", "masks", "score", "show"]
-SMALL = [
-    "--config.tracks.stride=4",
-    "--config.group.lengths=(9,5)",
-    "--config.group.least_motion=1.0",
-]
-
-
-def launch(root: pathlib.Path, workdir: pathlib.Path, *words: str) -> int:
-    return cli.main(
-        [
-            "launch.py",
-            "--config=configs/motion_seg.py:folder",
-            f"--config.data.root={root}",
-            f"--workdir={workdir}",
-            *SMALL,
-            *words,
-        ]
-    )
 
 
 @pytest.fixture(autouse=True)

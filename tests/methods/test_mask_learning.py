@@ -175,11 +175,14 @@ def test_masks_of_frames_are_found_as_they_are_asked_for():
             raise FrameError("damaged")
         return frames()[t]
 
-    found = mask_learning.soft_masks(network(), Source(read, 3), HW)
+    found = mask_learning.small_masks(network(), Source(read, 3), HW)
     assert len(found) == 3 and not asked
     masks = found[2]
-    assert asked == [2] and masks.shape == (3, 24, 40) and masks.dtype == np.float32
+    assert asked == [2] and masks.shape == (3, *HW) and masks.dtype == np.float32
     np.testing.assert_allclose(masks.sum(0), 1, rtol=1e-5)
+    large = mask_learning.enlarged(masks, (24, 40))
+    assert large.shape == (3, 24, 40) and large.dtype == np.float32
+    np.testing.assert_allclose(large.sum(0), 1, rtol=1e-5)
     with pytest.raises(FrameError, match="damaged"):
         found[1]
 
@@ -188,7 +191,7 @@ def test_frames_of_the_trained_size_get_the_masks_of_the_network():
     model, given = network(), frames(size_hw=HW)
     still, one = np.zeros((3, *HW, 2), np.float32), np.ones(3, np.float32)
     expected = mask_learning.masks_of(model, given, still, one)
-    found = mask_learning.soft_masks(model, Source.of(given), HW)
+    found = mask_learning.small_masks(model, Source.of(given), HW)
     np.testing.assert_allclose(np.stack(list(found)), expected, atol=1e-5)
 
 
@@ -198,22 +201,22 @@ def test_a_frame_is_seen_with_the_flows_that_it_has():
     there = np.full((24, 40, 2), [6.0, 2.0], np.float32)
     forward, back = Source.of([there, None, None]), Source.of([None, -there, None])
     none = Source.of([None] * 3)
-    found = mask_learning.soft_masks(model, Source.of(given), HW, (forward, back))
-    bare = mask_learning.soft_masks(
+    found = mask_learning.small_masks(model, Source.of(given), HW, (forward, back))
+    bare = mask_learning.small_masks(
         model, Source.of(given[[1, 1, 1]]), HW, (back, back)
     )
-    same = mask_learning.soft_masks(
+    same = mask_learning.small_masks(
         model, Source.of(given[[1, 1, 1]]), HW, (Source.of([there] * 3), back)
     )
     np.testing.assert_allclose(found[1], same[0], atol=1e-6)
     assert np.abs(found[1] - bare[2]).max() > 1e-3
-    both = mask_learning.soft_masks(
+    both = mask_learning.small_masks(
         model, Source.of(given), HW, (Source.of([there] * 3), Source.of([there] * 3))
     )
     ways = [
-        mask_learning.soft_masks(model, Source.of(given), HW, pair)
+        mask_learning.small_masks(model, Source.of(given), HW, pair)
         for pair in ((Source.of([there] * 3), none), (none, Source.of([there] * 3)))
     ]
     np.testing.assert_allclose(both[0], (ways[0][0] + ways[1][0]) / 2, atol=1e-6)
     with pytest.raises(ValueError, match="the network sees flow as well"):
-        mask_learning.soft_masks(model, Source.of(given), HW)
+        mask_learning.small_masks(model, Source.of(given), HW)

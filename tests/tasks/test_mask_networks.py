@@ -133,16 +133,16 @@ def test_the_published_network_learns(trained):
 
 def test_it_shows_masks_of_frames(trained, kind):
     frames = training.CLIP.frames
-    found = mask_learning.soft_masks(
+    found = mask_learning.small_masks(
         trained[0], frames, (24, 36), backbone=kind.backbone
     )
     masks = found[3]
-    assert masks.shape == (2, *training.HW)
+    assert masks.shape == (2, 24, 36)
     np.testing.assert_allclose(masks.sum(0), 1, rtol=1e-5)
     keys = mask_learning.keys_of(kind.backbone, frames[3][None])
     assert keys.shape == (1, 4, 7, 11, 64)
     with pytest.raises(ValueError, match="give it the backbone"):
-        mask_learning.soft_masks(trained[0], frames, (24, 36))
+        mask_learning.small_masks(trained[0], frames, (24, 36))
     with pytest.raises(ValueError, match="give it those of the images"):
         mask_learning.masks_of(trained[0], frames[3][None], np.zeros(1), np.ones(1))
 

@@ -10,6 +10,7 @@ import pytest
 from flax import nnx
 from ml_collections import ConfigDict
 
+from egojax.apps import cli
 from egojax.errors import UsageError
 from egojax.methods import mask_learning
 from egojax.methods.motion_clips import MotionClip
@@ -66,8 +67,10 @@ def tracks_of(truth: np.ndarray) -> PointTracks:
 
 
 def config(**changes) -> ConfigDict:
-    fields = ConfigDict(mask_training.FIELDS)
+    path = cli.find_config("configs/motion_seg.py")[0]
+    fields = cli.load_config(path, "").network
     small = dict(
+        sees_flow=False,
         steps=6,
         batch_size=4,
         size_hw=HW,
@@ -151,7 +154,7 @@ def test_batches_of_a_task_are_of_all_its_clips_and_begin_where_they_are_told():
 
 def iou(model, size_hw=HW) -> float:
     """Of the better mask, the same one in all frames, with the square."""
-    masks = np.stack(list(mask_learning.soft_masks(model, CLIP.frames, size_hw)))
+    masks = np.stack(list(mask_learning.small_masks(model, CLIP.frames, size_hw)))
     hard = masks.argmax(1)
     scores = []
     for k in range(masks.shape[1]):
@@ -183,7 +186,7 @@ def test_a_network_that_sees_flow_has_two_channels_more(tmp_path):
     model = train(tmp_path, sees_flow=True, steps=1)
     assert model.config.features == 5
     flows = CLIP.flows[1], CLIP.flows[-1]
-    masks = mask_learning.soft_masks(model, CLIP.frames, HW, flows)
+    masks = mask_learning.small_masks(model, CLIP.frames, HW, flows)
     assert np.isfinite(masks[11]).all()
 
 
