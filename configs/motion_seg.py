@@ -112,6 +112,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         tolerance=2.0,
         repulsion=6.0,
         turning=0.5,
+        alike=0.7,
         neighbours=12,
         calm=3.0,
         distant=8,

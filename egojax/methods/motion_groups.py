@@ -5,8 +5,7 @@ where what is left of both without the dominant motion is alike in every window 
 has both; they repel where it is not in any. Tracks that rest in all windows attract
 each other from wherever they are. The graph falls into parts (`multicut`). A part that
 the dominant motion explains is static, or one that its images tell to be (see
-`still_points`); the others are joined where they move alike, but
-for what a turn of the body can explain.
+`still_points`); the others are joined where they move alike.
 
 Source: Ochs et al. 2014 (the largest difference over time tells tracks apart); Keuper
 et al. 2015 (multicut of tracks, which finds the number of parts). Differs: residuals
@@ -27,7 +26,6 @@ from egojax.methods.still_points import Stillness
 
 UNKNOWN, STATIC = -1, 0  # Groups of tracks; from 1 on, bodies that move.
 LEAST_SEEN = 4  # Tracks of a part in a window that tell its motion there.
-ALIKE = 0.9  # Share of the motion by which parts of one body may differ.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +36,7 @@ class GroupSettings:
     tolerance: float = 2.0  # Squared difference, in squared noise, that is still alike.
     repulsion: float = 6.0  # The most that an edge repels.
     turning: float = 0.5  # Of the motion, over 100 pixels: how it may change in a body.
+    alike: float = 0.7  # Share of the motion by which parts of one body may differ.
     neighbours: int = 12
     calm: float = 3.0  # Times noise: a track that rests in every window.
     distant: int = 8  # Edges of each such track to others.
@@ -236,9 +235,11 @@ def _body_gaps(
 ) -> np.ndarray:
     """How far the motions of parts differ, (B, B); below 1 they may be one body's.
 
-    The largest over the windows that see both; NaN where none does.
+    The mean over the windows that see both and in which one of them moves; NaN where
+    there is none. How far apart the parts are tells nothing: to allow for a turn over
+    the distance joins things that have nothing to do with each other.
     """
-    gaps = np.full((len(bodies), len(bodies)), np.nan)
+    total, count = np.zeros((2, len(bodies), len(bodies)))
     for window in windows:
         found = {
             p: rows
@@ -246,18 +247,17 @@ def _body_gaps(
             if p in bodies and len(rows) >= LEAST_SEEN
         }
         seen = np.searchsorted(bodies, [*found])
-        rows = list(found.values())
-        motion = [np.median(window.residual[:, r], axis=1) for r in rows]
-        middle = [window.middle[r].mean(0) for r in rows]
+        motion = [np.median(window.residual[:, r], axis=1) for r in found.values()]
         level = max(settings.noise, window.noise)
-        for a, b in itertools.combinations(range(len(rows)), 2):
+        for a, b in itertools.combinations(range(len(motion)), 2):
             strength = max(_strength(motion[a]), _strength(motion[b]))
-            apart = np.linalg.norm(middle[a] - middle[b]) * settings.turning / 100
-            allowed = np.hypot(level, strength * np.hypot(ALIKE, min(apart, ALIKE)))
-            gap = _strength(motion[a] - motion[b]) / allowed
-            at = seen[a], seen[b]
-            gaps[at] = gaps[at[::-1]] = np.fmax(gaps[at], gap)
-    return gaps
+            if strength < settings.calm * level:
+                continue
+            gap = _strength(motion[a] - motion[b])
+            at = [seen[a], seen[b]], [seen[b], seen[a]]
+            total[at] += gap / np.hypot(level, settings.alike * strength)
+            count[at] += 1
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
 def _strength(motion: np.ndarray) -> float:

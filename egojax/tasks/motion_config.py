@@ -50,7 +50,10 @@ LEAST = {
     "group.piece": 5,
     "group.overlap": 0,
     "group.noise": 1e-6,
-    **{f"group.{name}": 0 for name in ("tolerance", "repulsion", "turning", "calm")},
+    **{
+        f"group.{name}": 0
+        for name in ("tolerance", "repulsion", "turning", "alike", "calm")
+    },
     **{f"group.{name}": 0 for name in ("distant", "moving", "least_motion", "typical")},
     **{f"group.{name}": 1 for name in ("neighbours", "least")},
     "still.radius": 1,

@@ -14,7 +14,7 @@ from egojax.methods.motion_groups import (
     group_tracks,
     join_alike,
 )
-from egojax.methods.motion_windows import windows
+from egojax.methods.motion_windows import WindowMotion, windows
 from egojax.methods.still_points import Stillness
 from egojax.types import PointTracks
 
@@ -274,3 +274,45 @@ def test_a_seed_gives_the_same_groups_again():
     some = list(windows(tracks, 0, 30, 15, 5))
     found = [motion_groups.group_tracks(some, 300, GroupSettings(), 3) for _ in "ab"]
     np.testing.assert_array_equal(*found)
+
+
+# ------------------------------------------------------------------------- joining
+
+
+def _two_parts(moves, noise=0.1):
+    """Windows in which parts 1, 2 of ten tracks move so, pixels, [(first, second)]."""
+    middle = np.concatenate([np.zeros((10, 2)), np.full((10, 2), 150.0)])
+    grow = np.linspace(-1, 1, 9)[:, None, None]
+    out = []
+    for n, (first, second) in enumerate(moves):
+        motion = np.repeat(np.array([first, second], float), 10, axis=0)
+        residual = np.float32(grow * motion)
+        out.append(WindowMotion(n, np.arange(20), middle, residual, noise))
+    return out, np.repeat([1, 2], 10)
+
+
+@pytest.mark.parametrize(
+    "moves, joins",
+    [
+        ([((9, 0), (9, 0))], True),
+        ([((9, 0), (6, 0))], True),  # A third of the motion: a body that turns.
+        ([((9, 0), (0, 9))], False),
+        ([((9, 0), (-9, 0))], False),
+        ([((9, 0), (2, 0))], False),
+        ([((9, 0), (9, 0)), ((9, 0), (3, 0))], True),  # Once unlike, on average alike.
+        ([((9, 0), (9, 0)), ((9, 0), (-9, 0))], False),
+        # Where both rest they are not told apart, and not taken together.
+        ([((9, 0), (0, 9))] + [((0.1, 0), (0.1, 0))] * 9, False),
+        ([((0.1, 0), (0.1, 0))] * 9, False),
+    ],
+)
+def test_parts_are_one_body_where_they_move_alike_however_far_apart(moves, joins):
+    some, parts = _two_parts(moves)
+    found = join_alike(some, parts)
+    np.testing.assert_array_equal(found, np.ones(20) if joins else parts)
+
+
+def test_how_much_parts_of_a_body_may_differ_is_a_setting():
+    some, parts = _two_parts([((9, 0), (6, 0))])
+    strict = GroupSettings(alike=0.1)
+    np.testing.assert_array_equal(join_alike(some, parts, strict), parts)
