@@ -4,11 +4,17 @@ The tail's references are singular values by `jnp.linalg.svd` with its own gradi
 by NumPy with the gradient written by hand; both in float32, as the published loss. The
 flow fit's is least squares by `jnp.linalg.qr`, differentiated. Errors are against
 float64. A training step has its network beside its losses; its reference is the same
-step with the tail by `jnp.linalg.svd`.
+step with the tail by `jnp.linalg.svd`. The job is run as a user runs it, its reference
+is the baseline that needs flow alone.
 """
 
 import dataclasses
+import json
+import pathlib
 import resource
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -29,11 +35,13 @@ from egojax.ops.subspace import lowrank_tail, stack_tracks
 
 FRAMES, MASKS, RANK = 41, 4, 5
 SIZE_HW = (480, 854)
+ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
 def rows() -> Iterator[dict[str, Any]]:
-    """All lines of this suite, from a process on one core."""
-    return one_core.rows_of(__file__)
+    """All lines of this suite; but for the job from a process on one core."""
+    yield from one_core.rows_of(__file__)
+    yield job_row()
 
 
 def one_core_rows() -> Iterator[dict[str, Any]]:
@@ -277,6 +285,49 @@ def plain_tracks(masks: Any, motion: Any, settings: MaskLoss) -> Any:
 
     found = jax.lax.map(one, (masks, motion.tracks, motion.loc))
     return settings.own_weights.tracks * found.mean()
+
+
+# --------------------------------------------------------------------------- the job
+
+
+def job_row(variant: str = "") -> dict[str, Any]:
+    """The embedded clip from flow to masks; without scores, video and report."""
+    ours = stage_seconds("points", variant)
+    simple = stage_seconds("flow_clusters", variant)
+    total = sum(ours.values())
+    shares = ", ".join(f"{name} {s / total:.0%}" for name, s in ours.items())
+    return line(
+        "points, the embedded clip (bar 180 s; simple: flow_clusters)",
+        1e3 * total,
+        simple=1e3 * sum(simple.values()),
+        note=shares,
+    )
+
+
+def stage_seconds(solver: str, variant: str = "") -> dict[str, float]:
+    """Wall time of each stage that leads to masks, through the launcher."""
+    with tempfile.TemporaryDirectory() as work:
+        words = [
+            sys.executable,
+            "launch.py",
+            f"--config=configs/motion_seg.py{variant}",
+            f"--config.solver={solver}",
+            "--config.show.overlay=False",
+            "--config.show.report=False",
+            f"--workdir={work}/run",
+        ]
+        subprocess.run(words, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        return until_masks(pathlib.Path(work, "run", "log.jsonl").read_text())
+
+
+def until_masks(log: str) -> dict[str, float]:
+    """The seconds of each stage of a run's log, but for scores and pictures."""
+    events = [json.loads(event) for event in log.splitlines()]
+    return {
+        event["stage"]: event["seconds"]
+        for event in events
+        if event["event"] == "stage_end" and event["stage"] not in ("score", "show")
+    }
 
 
 if __name__ == "__main__":

@@ -36,3 +36,12 @@ def test_the_reference_of_the_step_agrees_with_ours(bench):
     assert "300 points" in row["name"] and "losses" in row["note"]
     large = bench.step_row(200, (16, 24), turns=1, has_reference=False)
     assert large["reference_ms"] is None and large["ours_ms"] > 0
+
+
+def test_stages_of_the_job_are_read_from_its_log(bench):
+    log = """{"time": 1.0, "event": "stage_start", "clip": "a", "stage": "flow"}
+{"time": 3.5, "event": "stage_end", "clip": "a", "stage": "flow", "seconds": 2.5}
+{"time": 4.0, "event": "stage_end", "clip": "a", "stage": "masks", "seconds": 0.5}
+{"time": 5.0, "event": "stage_end", "clip": "a", "stage": "score", "seconds": 1.0}
+"""
+    assert bench.until_masks(log) == {"flow": 2.5, "masks": 0.5}
