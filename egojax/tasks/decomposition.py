@@ -10,11 +10,11 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from egojax.data import arrays, field_files, images, neuraldiff, pickles, stream_images
-from egojax.data.field_files import FieldFile
+from egojax.data import arrays, images, neuraldiff, pickles, stream_images, weight_files
 from egojax.data.runs import ClipFolder
 from egojax.data.stream import find_layer
 from egojax.data.values import flatten
+from egojax.data.weight_files import WeightFile
 from egojax.errors import FrameError, UsageError
 from egojax.methods import field_frames, field_scene, field_scores
 from egojax.methods.field_scene import SceneFrames
@@ -109,9 +109,9 @@ def _fit(
         about = field_models.describe(config, frames.scene)
         field_models.check_slots(about, frames.scene)
         model = field_training.train(config, clip, frames, about, where, progress)
-        found = FieldFile(weights.named_weights(model), about)
+        found = WeightFile(weights.named_weights(model), about)
     if distributed.is_first():
-        field_files.write_fields(folder.path / FIELDS, found)
+        weight_files.write_weights(folder.path / FIELDS, *found)
     return frames.skipped
 
 
@@ -143,10 +143,10 @@ def _read_alike(
     return frames
 
 
-def _given(config: Any, path: pathlib.Path) -> FieldFile:
+def _given(config: Any, path: pathlib.Path) -> WeightFile:
     """Fields that exist: ours, or a published checkpoint."""
     if path.suffix == ".npz":
-        return field_files.read_fields(path)
+        return weight_files.read_weights(path, "radiance fields")
     checkpoint = pickles.read_pt(path, pass_over=True)
     _check_samples(config, checkpoint, path)
     kind = None if config.fields.kind == "grid" else config.fields.kind
@@ -158,7 +158,7 @@ def _given(config: Any, path: pathlib.Path) -> FieldFile:
         ) from None
     sizes = vars(model.config) | {"dtype": config.nerf.dtype}
     about = {"kind": model.config.kind, "sizes": sizes}
-    return FieldFile(weights.named_weights(model), about)
+    return WeightFile(weights.named_weights(model), about)
 
 
 def _check_samples(config: Any, checkpoint: Any, path: pathlib.Path) -> None:

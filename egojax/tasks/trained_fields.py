@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 from flax import nnx
 
-from egojax.data import field_files
-from egojax.data.field_files import FieldFile
+from egojax.data import weight_files
+from egojax.data.weight_files import WeightFile
 from egojax.errors import UsageError
 from egojax.methods import field_scene
 from egojax.methods.field_scene import SceneFrames
@@ -39,12 +39,12 @@ def read(config: Any, path: pathlib.Path) -> TrainedFields:
     """The fields of a file.
 
     Raises:
-      UsageError: see `field_files.read_fields` and `make`.
+      UsageError: see `weight_files.read_weights` and `make`.
     """
-    return make(config, field_files.read_fields(path), path)
+    return make(config, weight_files.read_weights(path, "radiance fields"), path)
 
 
-def make(config: Any, found: FieldFile, where: Any) -> TrainedFields:
+def make(config: Any, found: WeightFile, where: Any) -> TrainedFields:
     """The fields that a file describes, with its weights.
 
     Args:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from egojax.apps import cli
-from egojax.data import arrays, field_files, images, stream_images
+from egojax.data import arrays, images, stream_images, weight_files
 from egojax.errors import UsageError
 from egojax.tasks import clips, field_config
 
@@ -50,7 +50,9 @@ def finished(tmp_path_factory) -> pathlib.Path:
 
 
 def fields_of(run: pathlib.Path, clip: str = "world-0") -> dict[str, np.ndarray]:
-    return field_files.read_fields(run / "clips" / clip / "fields.npz").weights
+    return weight_files.read_weights(
+        run / "clips" / clip / "fields.npz", "radiance fields"
+    ).weights
 
 
 def assert_same_fields(a: pathlib.Path, b: pathlib.Path) -> None:
@@ -175,7 +177,9 @@ def test_planes_train_by_the_same_command_and_their_fields_say_what_they_are(tmp
     grids = [f"--config.grid.planes.{k}.levels=1" for k in tables]
     words = [*TINY, *QUIET, *grids, "--config.grid.actor_levels=1", "--only=fit"]
     assert launch(tmp_path / "run", *words, "--config.grid.kind=planes") == 0
-    file = field_files.read_fields(tmp_path / "run/clips/world-0/fields.npz")
+    file = weight_files.read_weights(
+        tmp_path / "run/clips/world-0/fields.npz", "radiance fields"
+    )
     assert file.about["grid"] == "planes"
     # The file's kind counts: the config is that of hashed grids.
     weights = tmp_path / "run" / "clips" / "{clip}" / "fields.npz"
@@ -220,9 +224,9 @@ def test_poses_exposure_and_motion_are_learned_by_the_same_command(tmp_path, cap
     first = arrays.read_json(scored)["names"]["held_out"]["psnr"]
     # The same fields, with poses as they came: other frames are shown.
     weights = run / "clips" / "world-0" / "fields.npz"
-    held = field_files.read_fields(weights)
+    held = weight_files.read_weights(weights, "radiance fields")
     still = {k: v * (not k.startswith("poses")) for k, v in held.weights.items()}
-    field_files.write_fields(tmp_path / "still.npz", held._replace(weights=still))
+    weight_files.write_weights(tmp_path / "still.npz", *held._replace(weights=still))
     again = [*TINY, *QUIET, "--config.world.faults=poses"]
     again += [f"--config.train.weights={tmp_path / 'still.npz'}"]
     assert launch(tmp_path / "still", *again) == 0
@@ -393,9 +397,9 @@ def test_weights_of_another_network_are_one_line_each(finished, capsys, tmp_path
     kind = "--config.fields.kind=neuraldiff"
     (line,) = refused(capsys, tmp_path / "a", *words, kind)
     assert "the weights are of kind grid" in line and "set it to grid" in line
-    found = field_files.read_fields(weights)
+    found = weight_files.read_weights(weights, "radiance fields")
     cut = {k: v[:-1] if k == "time" else v for k, v in found.weights.items()}
-    field_files.write_fields(tmp_path / "cut.npz", found._replace(weights=cut))
+    weight_files.write_weights(tmp_path / "cut.npz", *found._replace(weights=cut))
     words = [f"--config.train.weights={tmp_path / 'cut.npz'}"]
     (line,) = refused(capsys, tmp_path / "b", *words)
     assert "time is (6, 16); the network's is (7, 16)" in line
@@ -414,9 +418,11 @@ def test_weights_of_another_network_are_one_line_each(finished, capsys, tmp_path
 def test_weights_whose_description_is_damaged_are_one_line(
     about, told, finished, capsys, tmp_path
 ):
-    found = field_files.read_fields(finished / "clips" / "world-0" / "fields.npz")
+    found = weight_files.read_weights(
+        finished / "clips" / "world-0" / "fields.npz", "radiance fields"
+    )
     path = tmp_path / "other.npz"
-    field_files.write_fields(path, found._replace(about=found.about | about))
+    weight_files.write_weights(path, *found._replace(about=found.about | about))
     (line,) = refused(capsys, tmp_path / "a", f"--config.train.weights={path}")
     assert f"{path}: what it says of its fields is damaged" in line and told in line
 
@@ -566,8 +572,8 @@ def test_frames_without_poses_are_refused(tmp_path, capsys):
 def test_a_file_that_is_no_fields_is_refused(tmp_path):
     arrays.write_npz(tmp_path / "a.npz", {"x": np.zeros(3)})
     with pytest.raises(UsageError, match="no radiance fields"):
-        field_files.read_fields(tmp_path / "a.npz")
-    bad = field_files.FieldFile({"w": np.array([1.0, np.nan])}, {"kind": "grid"})
-    field_files.write_fields(tmp_path / "b.npz", bad)
+        weight_files.read_weights(tmp_path / "a.npz", "radiance fields")
+    bad = weight_files.WeightFile({"w": np.array([1.0, np.nan])}, {"kind": "grid"})
+    weight_files.write_weights(tmp_path / "b.npz", *bad)
     with pytest.raises(UsageError, match="w holds NaN or infinite"):
-        field_files.read_fields(tmp_path / "b.npz")
+        weight_files.read_weights(tmp_path / "b.npz", "radiance fields")

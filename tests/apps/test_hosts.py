@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from egojax.apps import cli
-from egojax.data import arrays, field_files
+from egojax.data import arrays, weight_files
 from tests.apps.test_decomposition_run import scene
 from tests.train.test_distributed import on_a_free_port, started
 
@@ -110,7 +110,9 @@ def runs(tmp_path_factory) -> tuple[pathlib.Path, pathlib.Path, list[str]]:
 
 
 def fields_of(run: pathlib.Path) -> dict[str, np.ndarray]:
-    return field_files.read_fields(run / "clips" / "P99_01" / "fields.npz").weights
+    return weight_files.read_weights(
+        run / "clips" / "P99_01" / "fields.npz", "radiance fields"
+    ).weights
 
 
 def files_of(run: pathlib.Path) -> set[str]:

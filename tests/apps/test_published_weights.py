@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 from egojax.apps import cli
-from egojax.data import arrays, field_files, stream_images
+from egojax.data import arrays, stream_images, weight_files
 from egojax.models.nerf import Nerf, NerfConfig
 from egojax.models.weights import named_weights
 from tests.published_state import state_of
@@ -58,7 +58,7 @@ def test_a_checkpoint_is_rendered_and_scored(model, dtype, tmp_path):
     workdir = tmp_path / "run"
     assert launch(path, workdir, f"--config.nerf.dtype={dtype}") == 0
     folder = workdir / "clips" / "world-0"
-    kept = field_files.read_fields(folder / "fields.npz")
+    kept = weight_files.read_weights(folder / "fields.npz", "radiance fields")
     expected = named_weights(model)
     assert kept.weights.keys() == expected.keys()
     for name, value in expected.items():
