@@ -72,7 +72,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         year=2016,  # Of davis: 2016 (one mask) | 2017 (objects).
         stride=1,  # Every how many frames.
         max_frames=0,  # Only the first so many of those; 0 = all.
-        repeat=1,  # The clip played so often.
+        repeat=1,  # The clip played so often; then files are named pass2_FRAME.
         fps=placeholder(float),
     )
     config.world = dict(

@@ -3,9 +3,11 @@
 See `configs/motion_seg.py` for what the fields mean.
 """
 
+import collections
 import dataclasses
 import math
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 from egojax.data import stream
@@ -205,7 +207,28 @@ def settled(config: Any, clip: Clip) -> Clip:
     frames = clip.frames
     if clip.num_frames * math.prod(clip.size_hw) * 3 <= config.read.keep * 1e6:
         frames = stream.kept(frames)
-    return clip.replace(frames=frames, labels=None, segments=None, notes=notes)
+    return clip.replace(
+        frames=frames,
+        labels=None,
+        segments=None,
+        notes=notes,
+        frame_ids=names_apart(clip.frame_ids),
+    )
+
+
+def names_apart(frame_ids: Sequence[str]) -> tuple[str, ...]:
+    """The names of frames, those that come again with the number of their pass.
+
+    What is found of a frame is a file of its name: of a clip that is played again, each
+    pass has files of its own. The last number of a name, which tells the frame, stays.
+    """
+    passes: collections.Counter[str] = collections.Counter()
+    names = []
+    for name in frame_ids:
+        passes[name] += 1
+        again = passes[name] > 1
+        names.append(f"pass{passes[name]}_{name}" if again else name)
+    return tuple(names)
 
 
 def track_settings(config: Any) -> TrackSettings:

@@ -131,9 +131,11 @@ def _flow_sources(config: Any, clip: Clip, gaps: Sequence[int]) -> dict[int, Any
             place = pathlib.Path(root) / f"Flows_gap{gap * stride}" / clip.name
             hint = "; config.data.stride is the gap between frames" if folders else ""
             raise UsageError(f"{place}: no such folder; gaps there: {known}{hint}")
+    repeat = config.data.repeat
+    names = clip.frame_ids[: clip.num_frames // repeat] * repeat
     for gap in gaps:
         place = folders[gap * stride]
-        sources[gap] = flow_files.flow_source(place, clip.frame_ids), place
+        sources[gap] = flow_files.flow_source(place, names), place
     return sources
 
 

@@ -217,6 +217,27 @@ def test_ids_last_over_many_pieces(tmp_path):
     assert names["ids_switches"] == 0 and names["IDF1"] > 0.9
 
 
+def test_each_pass_of_a_clip_that_is_played_again_has_results_of_its_own(tmp_path):
+    clip = moving_clips.write_clip(tmp_path / "disk", 9)
+    quiet = ["--config.show.overlay=False", "--config.show.report=False"]
+    run, words = tmp_path / "run", ["--config.data.repeat=2", *quiet]
+    assert launch(clip, run, *words, "--config.solver=flow_magnitude") == 0
+    folder = folder_of(run)
+    once = [f"{t:05d}" for t in range(9)]
+    names = [*once, *(f"pass2_{name}" for name in once)]
+    assert sorted(path.stem for path in (folder / "labels").iterdir()) == names
+    scores = arrays.read_json(folder / "scores.json")
+    assert [*scores["frames"]] == names
+    # Over the jump back, from the last frame to the first, flow is as long as it is.
+    jump = flow_files.read_flow(folder / "flow" / "gap1" / "00008.npz")
+    later = flow_files.read_flow(folder / "flow" / "gap-1" / "pass2_00000.npz")
+    rest = (moving_clips.frame(8)[1] == 0) & (moving_clips.frame(0)[1] == 0)
+    np.testing.assert_allclose(np.median(jump[rest], 0), [8, 0], atol=0.2)
+    np.testing.assert_allclose(np.median(later[rest], 0), [-8, 0], atol=0.2)
+    assert not (folder / "flow" / "gap-1" / "00000.npz").exists()
+    assert not (folder / "flow" / "gap1" / "pass2_00008.npz").exists()
+
+
 def test_tracking_takes_motion_groups_where_there_are_no_segments(
     clip, finished, tmp_path, capsys
 ):
