@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from egojax.data import arrays, flow_files, images, motion_results
+from egojax.data import arrays, images, motion_results
 from egojax.data.motion_results import SoftMasks
 from egojax.data.runs import ClipFolder
 from egojax.data.stream import host_frames
@@ -13,6 +13,7 @@ from egojax.errors import FrameError
 from egojax.methods import motion_baselines
 from egojax.methods.motion_baselines import ClusterSettings
 from egojax.task import Progress
+from egojax.tasks.motion_folder import LABELS, read_flow
 from egojax.types import Clip, SkippedFrame
 
 # Values of config.solver. A frame's image and flow -> labels int32 (H, W), 0 = at rest.
@@ -21,7 +22,6 @@ SOLVERS: dict[str, Callable[[Any], Solver]] = {
     "flow_magnitude": lambda config: _magnitude,
     "flow_clusters": lambda config: _Clusters(config),
 }
-FOLDERS = ("flow/gap1", "flow/gap-1")  # To the next frame; of the last one, back.
 
 
 def masks(
@@ -29,7 +29,7 @@ def masks(
 ) -> list[SkippedFrame]:
     """Writes the label map of every frame that has an image and flow."""
     solve = SOLVERS[config.solver](config)
-    arrays.make_folder(folder.path / "labels")
+    arrays.make_folder(folder.path / LABELS)
     skipped = []
     for frame in host_frames(clip, ["frames"], config.read.ahead):
         t = frame.frame_idx
@@ -51,17 +51,16 @@ def masks(
 
 
 def _flow_of(clip: Clip, folder: ClipFolder, t: int) -> np.ndarray | None:
-    """To a neighbouring frame; None = no neighbour could be read."""
-    paths = [folder.path / name / f"{clip.frame_ids[t]}.npz" for name in FOLDERS]
-    path = next((path for path in paths if path.exists()), None)
-    return None if path is None else flow_files.read_flow(path)
+    """To the next frame, of the last one back; None = no neighbour could be read."""
+    flow = read_flow(clip, folder.path, 1, t)
+    return read_flow(clip, folder.path, -1, t) if flow is None else flow
 
 
 def _write(
     config: Any, clip: Clip, folder: ClipFolder, t: int, labels: np.ndarray
 ) -> None:
     name = clip.frame_ids[t]
-    images.write_labels(folder.path / "labels" / f"{name}.png", labels)
+    images.write_labels(folder.path / LABELS / f"{name}.png", labels)
     if config.show.official:
         moves = (labels > 0).astype(np.float32)
         soft = SoftMasks(moves, np.stack([1 - moves, moves]))

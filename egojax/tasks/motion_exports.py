@@ -19,7 +19,7 @@ from egojax.data.runs import ClipFolder
 from egojax.methods.point_following import FlowStep, follow
 from egojax.ops.track_grids import Extraction, extraction, grid_offset, grid_points
 from egojax.task import Progress
-from egojax.tasks.motion_folder import flow_file
+from egojax.tasks.motion_folder import KnownFlow
 from egojax.types import Clip, SkippedFrame, WindowTracks
 
 FLOWS = "official/Flows_gap{gap}"
@@ -35,12 +35,12 @@ def export(
     config: Any, clip: Clip, folder: ClipFolder, progress: Progress
 ) -> list[SkippedFrame]:
     """Writes flow and tracks of every frame."""
-    fields = config.export
+    fields, known = config.export, KnownFlow(clip, folder.path)
     for gap in (1, -1):
-        _export_flow(clip, folder, gap)
+        _export_flow(clip, folder, gap, known)
     place = folder.path / TRACKS.format(stride=fields.grid_stride)
     arrays.make_folder(place)
-    steps = _steps(clip, folder)
+    steps = _steps(clip, known)
     for t, name in enumerate(clip.frame_ids):
         path = place / f"{clip.name}-{name}.pt"
         if not path.exists():
@@ -51,32 +51,27 @@ def export(
                 *(path, tracks, clip.name, offset, fields.grid_stride)
             )
         progress(t + 1, clip.num_frames)
-    return []
+    return known.skipped()
 
 
-def _export_flow(clip: Clip, folder: ClipFolder, gap: int) -> None:
+def _export_flow(clip: Clip, folder: ClipFolder, gap: int, known: KnownFlow) -> None:
     place = folder.path / FLOWS.format(gap=gap) / clip.name
     arrays.make_folder(place)
-    for name in clip.frame_ids:
-        source, path = flow_file(folder.path, gap, name), place / f"{name}.flo"
-        if source.exists() and not path.exists():
-            flow_files.write_flo(path, flow_files.read_flow(source))
+    for t, name in enumerate(clip.frame_ids):
+        path = place / f"{name}.flo"
+        flow = None if path.exists() else known(gap, t)
+        if flow is not None:
+            flow_files.write_flo(path, flow)
 
 
-def _steps(clip: Clip, folder: ClipFolder) -> Steps:
+def _steps(clip: Clip, known: KnownFlow) -> Steps:
     """Steps between frames; the last ones that were asked for stay in memory."""
     kept = max(4, int(MEMORY / (17 * clip.size_hw[0] * clip.size_hw[1])))
 
     @functools.lru_cache(maxsize=kept)
     def step(here: int, there: int) -> FlowStep | None:
-        gap = there - here
-        paths = [
-            flow_file(folder.path, way, clip.frame_ids[t])
-            for way, t in ((gap, here), (-gap, there))
-        ]
-        if not all(path.exists() for path in paths):
-            return None
-        return FlowStep.of(*map(flow_files.read_flow, paths))
+        flow, back = known(there - here, here), known(here - there, there)
+        return None if flow is None or back is None else FlowStep.of(flow, back)
 
     return step
 

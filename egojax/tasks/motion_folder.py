@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from egojax.data import flow_files, point_files
-from egojax.errors import UsageError
+from egojax.errors import FrameError, UsageError
 from egojax.methods.motion_clips import MotionClip
-from egojax.types import Clip, Source
+from egojax.types import Clip, SkippedFrame, Source
 
 FLOW = "flow"  # A folder for each gap.
 POINTS, GROUPS, LABELS = "points.npz", "groups.npz", "labels"
@@ -25,15 +25,49 @@ def flow_file(folder: pathlib.Path, gap: int, frame_id: str) -> pathlib.Path:
     return folder / flow_folder(gap) / f"{frame_id}.npz"
 
 
-def read_flow(folder: pathlib.Path, gap: int, frame_id: str) -> np.ndarray | None:
-    """The flow of a frame, float32 (H, W, 2); None where there is none."""
-    path = flow_file(folder, gap, frame_id)
-    return flow_files.read_flow(path) if path.exists() else None
+def read_flow(clip: Clip, folder: pathlib.Path, gap: int, t: int) -> np.ndarray | None:
+    """The flow of frame t, float32 (H, W, 2); None where there is none.
+
+    Raises:
+      FrameError: the file is damaged, or of images of another size.
+    """
+    path = flow_file(folder, gap, clip.frame_ids[t])
+    if not path.exists():
+        return None
+    flow = flow_files.read_flow(path)
+    if flow.shape[:2] != tuple(clip.size_hw):
+        (high, wide), (height, width) = flow.shape[:2], clip.size_hw
+        raise FrameError(
+            f"{path}: flow of {wide} x {high} pixels; the images have {width} x "
+            f"{height}; --only=flow writes it again"
+        )
+    return flow
 
 
 def flow_of(clip: Clip, folder: pathlib.Path, gap: int) -> Source:
     """The flow of a clip over a gap, frame by frame."""
-    return Source(lambda t: read_flow(folder, gap, clip.frame_ids[t]), clip.num_frames)
+    return Source(lambda t: read_flow(clip, folder, gap, t), clip.num_frames)
+
+
+class KnownFlow:
+    """The flow of a clip, without what cannot be read, which is told in the end."""
+
+    def __init__(self, clip: Clip, folder: pathlib.Path):
+        """Reads nothing yet."""
+        self._clip, self._folder = clip, folder
+        self._reasons: dict[int, str] = {}
+
+    def __call__(self, gap: int, t: int) -> np.ndarray | None:
+        """That of frame t; None where there is none, or none that can be read."""
+        try:
+            return read_flow(self._clip, self._folder, gap, t)
+        except FrameError as err:
+            self._reasons[t] = str(err)
+            return None
+
+    def skipped(self) -> list[SkippedFrame]:
+        """Frames with flow that could not be read so far."""
+        return [SkippedFrame(t, why) for t, why in sorted(self._reasons.items())]
 
 
 def motion_of(clip: Clip, folder: pathlib.Path, gaps: Sequence[int]) -> MotionClip:

@@ -45,9 +45,9 @@ from egojax.tasks.motion_folder import (
     LABELS,
     OFFICIAL,
     POINTS,
+    KnownFlow,
     flow_file,
     flow_folder,
-    read_flow,
 )
 from egojax.tasks.motion_network import NETWORKS
 from egojax.types import Clip, PointTracks, SkippedFrame
@@ -232,15 +232,16 @@ def _tracks(
     if config.tracks.method == motion_imports.TRACKS:
         path = folder.path / POINTS
         return motion_imports.import_tracks(config, clip, path, progress)
-    tracks = point_tracking.gather(_seen(config, clip, folder, progress), clip.size_hw)
+    known = KnownFlow(clip, folder.path)
+    tracks = point_tracking.gather(_seen(config, clip, known, progress), clip.size_hw)
     point_files.write_points(folder.path / POINTS, tracks)
-    return []
+    return known.skipped()
 
 
 def _seen(
-    config: Any, clip: Clip, folder: ClipFolder, progress: Progress
+    config: Any, clip: Clip, known: KnownFlow, progress: Progress
 ) -> Iterator[point_tracking.Seen]:
-    settings, names = motion_config.track_settings(config), clip.frame_ids
+    settings = motion_config.track_settings(config)
     state = point_tracking.start()
     flow = None  # That leads to the frame.
     for frame in host_frames(clip, ["frames"], config.read.ahead):
@@ -249,8 +250,8 @@ def _seen(
         if image is None:
             flow, state = None, point_tracking.skip(state)
             continue
-        onward = read_flow(folder.path, 1, names[t])
-        back = None if flow is None else read_flow(folder.path, -1, names[t])
+        onward = known(1, t)
+        back = None if flow is None else known(-1, t)
         state, seen = point_tracking.step(state, image, flow, back, onward, settings)
         yield seen
         flow = onward

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 
 import cv2
 import numpy as np
@@ -189,6 +190,34 @@ def test_clips_in_which_no_motion_can_be_are_refused(
         cv2.imwrite(str(path), np.zeros((*size, 3), np.uint8))
     assert launch(tmp_path / "c", tmp_path / "run") == 2
     assert said in capsys.readouterr().err
+
+
+def test_flow_that_cannot_be_used_is_left_out_and_told(
+    finished, clip, tmp_path, capsys
+):
+    """Cut off, and of other images: tracks end there, and baselines do without."""
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    flow = folder_of(run) / "flow" / "gap1"
+    (flow / "00004.npz").write_bytes((flow / "00004.npz").read_bytes()[:50])
+    flow_files.write_flow(flow / "00009.npz", np.zeros((10, 12, 2)))
+    words = ["--config.show.overlay=False", "--config.show.report=False"]
+    assert launch(clip, run, *words, "--only=tracks") == 3
+    done = arrays.read_json(folder_of(run) / "done.json")
+    told = {row["frame"]: row["reason"] for row in done["tracks"]["skipped"]}
+    assert [*told] == ["00004", "00009"]
+    assert "no readable npz" in told["00004"]
+    assert "flow of 12 x 10 pixels; the images have 144 x 96" in told["00009"]
+    tracks = point_files.read_points(folder_of(run) / "points.npz", 16)
+    last = tracks.first + tracks.count - 1
+    assert not np.any((tracks.first <= 4) & (last > 4))
+    words += ["--config.solver=flow_magnitude", "--config.export.signals=True"]
+    words += ["--config.export.size_hw=(24,36)"]
+    assert launch(clip, run, *words) == 3
+    labels = {path.stem for path in (folder_of(run) / "labels").iterdir()}
+    assert labels == {f"{t:05d}" for t in range(16)} - {"00004", "00009"}
+    done = arrays.read_json(folder_of(run) / "done.json")
+    assert len(done["export"]["skipped"]) == 2
 
 
 @pytest.mark.parametrize("name", ["points.npz", "groups.npz", "scores.json"])
