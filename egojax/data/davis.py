@@ -16,7 +16,7 @@ from egojax.data import annotated, arrays, images
 from egojax.errors import UsageError
 from egojax.types import Clip
 
-Split = Literal["train", "val", "all"]
+Split = Literal["train", "val", "trainval", "all"]
 Year = Literal[2016, 2017]
 SIZES = ("480p", "1080p", "Full-Resolution")
 FPS = 24.0
@@ -34,7 +34,8 @@ def sequences(
 ) -> tuple[str, ...]:
     """The names of the sequences of a split, as ImageSets lists them.
 
-    Without that list there is one for DAVIS 2016: `VAL_2016`, and the rest.
+    Without that list there is one for DAVIS 2016: `VAL_2016`, and the rest; trainval is
+    both.
 
     Raises:
       UsageError: no such root, no list of the split, or sequences that are not there.
@@ -51,7 +52,10 @@ def sequences(
     for path in places:
         if path.is_file():
             return annotated.chosen(frames, there, _listed(path))
-    if year != 2016:
+    if split == "trainval":
+        both = sequences(root, "train", year), sequences(root, "val", year)
+        return tuple(dict.fromkeys(both[0] + both[1]))
+    if year != 2016 or split not in ("train", "val"):
         raise UsageError(f"{listed}: no such file; expected a sequence a line")
     if split == "val":
         return annotated.chosen(frames, there, VAL_2016)

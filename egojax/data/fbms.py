@@ -44,9 +44,13 @@ def sequences(root: pathlib.Path | str, split: Split = "test") -> tuple[str, ...
     """The names of the sequences of a split.
 
     Raises:
-      UsageError: no such root, or, of a converted one, test sequences that it lacks.
+      UsageError: no such root or split, or, of a converted one, test sequences that it
+        lacks.
     """
     root = pathlib.Path(root)
+    if split not in (*SETS, "all"):
+        known = ", ".join((*SETS, "all"))
+        raise UsageError(f"{root}: no split {split!r} of FBMS-59; there are {known}")
     if not _is_converted(root):
         wanted = [split] if split in SETS else list(SETS)
         names = [annotated.subfolders(root / SETS[s]) for s in wanted]

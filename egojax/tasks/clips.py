@@ -274,7 +274,11 @@ def _listed(config: Any, sequences: Callable[[Any], Sequence[str]]) -> list[str]
     """The clips that the config names; without any, those of its split."""
     if config.data.clips:
         return _names(config, "")
-    return [*sequences(config.data.get("split", "all"))]
+    split = config.data.get("split", "all")
+    found = [*sequences(split)]
+    if not found:
+        raise UsageError(f"{config.data.root}: no clip of config.data.split={split}")
+    return found
 
 
 def _recording(read: Callable[..., Clip], stream: str, config: Any) -> Openers:

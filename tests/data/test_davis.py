@@ -99,6 +99,8 @@ def test_lists_of_both_years_are_read(tmp_path):
     (root / "ImageSets" / "2016").mkdir()
     (root / "ImageSets" / "2016" / "val.txt").write_text("cow")
     assert davis.sequences(root) == ("cow",)
+    (root / "ImageSets" / "2016" / "train.txt").write_text("dog")
+    assert davis.sequences(root, "trainval") == ("dog", "cow")  # Not bear.
 
 
 def test_without_lists_the_published_sequences_count(tmp_path):
@@ -106,6 +108,9 @@ def test_without_lists_the_published_sequences_count(tmp_path):
     root = write_root(tmp_path, names=(*davis.VAL_2016, "bear"), frames=1)
     assert davis.sequences(root) == davis.VAL_2016
     assert davis.sequences(root, "train") == ("bear",)
+    assert davis.sequences(root, "trainval") == ("bear", *davis.VAL_2016)
+    with pytest.raises(UsageError, match=r"2016/test\.txt: no such file"):
+        davis.sequences(root, "test")
     with pytest.raises(UsageError, match=r"2017/val\.txt: no such file"):
         davis.sequences(root, year=2017)
 

@@ -107,6 +107,9 @@ def test_sequences_are_those_of_the_folders_or_of_the_published_numbers(tmp_path
         (tmp_path / "b" / "JPEGImages" / name).mkdir(parents=True)
     assert fbms.sequences(tmp_path / "b") == fbms.TEST
     assert fbms.sequences(tmp_path / "b", "train") == ("bear01",)
+    for root in ("a", "b"):
+        with pytest.raises(UsageError, match="no split 'val' of FBMS-59; there are"):
+            fbms.sequences(tmp_path / root, "val")
 
 
 @pytest.mark.parametrize(

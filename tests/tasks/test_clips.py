@@ -138,3 +138,12 @@ def test_scenes_say_how_long_they_can_be(scene, count, path, said):
     config = load("", **{f"world__{key}": value for key, value in fields.items()})
     with pytest.raises(UsageError, match=said):
         openers(config)["world-0"]()
+
+
+def test_a_split_without_clips_is_told(tmp_path):
+    """A converted FBMS-59 of test sequences alone."""
+    (tmp_path / "JPEGImages" / "cats01").mkdir(parents=True)
+    config = cli.load_config(cli.find_config("configs/motion_seg.py")[0], "fbms")
+    config.data.root, config.data.split = str(tmp_path), "train"
+    with pytest.raises(UsageError, match=r"no clip of config\.data\.split=train"):
+        openers(config)
