@@ -47,6 +47,11 @@ def _run(arguments: Arguments, call: Call) -> int:
     if arguments.mode in ("predict", "train") or task.runs:
         task = task._replace(stages=(*task.stages, *show.stages(config)))
     _check_stages(arguments.only, task)
+    if arguments.mode == "view" and config.job not in VIEWERS:
+        raise UsageError(
+            f"--mode=view: {config.job} has no viewer; its overlay.mp4 and report.html "
+            "show what was found"
+        )
     if arguments.mode == "train":
         fit.check(task, config, arguments)
     call(followers.JOB, followers.settings(arguments))

@@ -27,4 +27,6 @@ def make(config: Any, mode: str, folder: pathlib.Path) -> Task:
     """
     if config.job not in JOBS:
         raise UsageError(f"config.job={config.job}: there are {', '.join(JOBS)}")
+    if config.seed < 0:
+        raise UsageError(f"config.seed={config.seed}: below 0")
     return JOBS[config.job](config, mode, folder)

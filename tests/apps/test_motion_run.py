@@ -170,6 +170,8 @@ def test_a_frame_that_cannot_be_read_is_left_out_and_told(clip, tmp_path, capsys
         (["--config.data.year=2015"], "there are 2016, 2017"),
         (["--mode=synthesize"], "configs/tracking.py"),
         (["--mode=train"], "learns nothing"),
+        (["--mode=view"], "motion_seg has no viewer"),
+        (["--config.seed=-1"], "config.seed=-1: below 0"),
     ],
 )
 def test_what_cannot_be_is_told_in_a_line(clip, tmp_path, capsys, words, said):
