@@ -1,5 +1,6 @@
 """Pictures of motion segmentation: flow, point tracks by group, masks, verdicts."""
 
+import contextlib
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -10,10 +11,11 @@ import numpy as np
 from egojax.apps.field_frames import enlarged, sheet, verdict
 from egojax.apps.looks import Color, Look, nth_color
 from egojax.apps.viz import NEUTRAL, draw_segments
-from egojax.data import arrays, flow_files, images, point_files
+from egojax.data import arrays, images, point_files
 from egojax.data.stream import host_frames
 from egojax.data.video import VideoWriter
 from egojax.errors import FrameError
+from egojax.tasks.motion_folder import GROUPS, LABELS, read_flow, read_points
 from egojax.types import Clip, PointTracks, SkippedFrame
 
 TRAIL = 8  # Frames of a point's path that are drawn.
@@ -33,13 +35,13 @@ class Found(NamedTuple):
 
     def labels(self, t: int) -> np.ndarray | None:
         """The masks of a frame; None where there are none."""
-        path = self.folder / "labels" / f"{self.clip.frame_ids[t]}.png"
-        return images.read_labels(path) if path.exists() else None
+        path = self.folder / LABELS / f"{self.clip.frame_ids[t]}.png"
+        size_hw = tuple(self.clip.size_hw)
+        return images.read_labels(path, size_hw) if path.exists() else None
 
     def flow(self, t: int) -> np.ndarray | None:
         """To the next frame; None at the end."""
-        path = self.folder / "flow" / "gap1" / f"{self.clip.frame_ids[t]}.npz"
-        return flow_files.read_flow(path) if path.exists() else None
+        return read_flow(self.clip, self.folder, 1, t)
 
 
 def read_found(clip: Clip, folder: pathlib.Path, has_points: bool = True) -> Found:
@@ -52,8 +54,8 @@ def read_found(clip: Clip, folder: pathlib.Path, has_points: bool = True) -> Fou
       UsageError: a file is damaged.
     """
     if has_points:
-        tracks = point_files.read_points(folder / "points.npz", clip.num_frames)
-        group = point_files.read_groups(folder / "groups.npz", len(tracks))
+        tracks = read_points(clip, folder)
+        group = point_files.read_groups(folder / GROUPS, len(tracks))
         bodies = max(int(group.max(initial=0)), 0)
         return Found(clip, folder, tracks, group, bodies)
     none = np.zeros(0, np.int32)
@@ -62,10 +64,13 @@ def read_found(clip: Clip, folder: pathlib.Path, has_points: bool = True) -> Fou
 
 
 def _most_bodies(clip: Clip, folder: pathlib.Path) -> int:
-    paths = [folder / "labels" / f"{name}.png" for name in clip.frame_ids]
-    return max(
-        (int(images.read_labels(p).max()) for p in paths if p.exists()), default=0
-    )
+    most = 0
+    for name in clip.frame_ids:
+        # What cannot be read is told where it is drawn.
+        with contextlib.suppress(FrameError):
+            labels = images.read_labels(folder / LABELS / f"{name}.png")
+            most = max(most, int(labels.max()))
+    return most
 
 
 def color_of(group: int) -> Color:

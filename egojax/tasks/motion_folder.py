@@ -8,7 +8,7 @@ import numpy as np
 from egojax.data import flow_files, point_files
 from egojax.errors import FrameError, UsageError
 from egojax.methods.motion_clips import MotionClip
-from egojax.types import Clip, SkippedFrame, Source
+from egojax.types import Clip, PointTracks, SkippedFrame, Source
 
 FLOW = "flow"  # A folder for each gap.
 POINTS, GROUPS, LABELS = "points.npz", "groups.npz", "labels"
@@ -70,6 +70,22 @@ class KnownFlow:
         return [SkippedFrame(t, why) for t, why in sorted(self._reasons.items())]
 
 
+def read_points(clip: Clip, folder: pathlib.Path) -> PointTracks:
+    """The tracks of a clip.
+
+    Raises:
+      UsageError: damaged, or of another clip.
+    """
+    tracks = point_files.read_points(folder / POINTS, clip.num_frames)
+    if tracks.size_hw != tuple(clip.size_hw):
+        (high, wide), (height, width) = tracks.size_hw, clip.size_hw
+        raise UsageError(
+            f"{folder / POINTS}: tracks in images of {wide} x {high} pixels; those of "
+            f"{clip.name} have {width} x {height}; --only=tracks writes it again"
+        )
+    return tracks
+
+
 def motion_of(clip: Clip, folder: pathlib.Path, gaps: Sequence[int]) -> MotionClip:
     """The clip with the flow and the tracks of its folder.
 
@@ -81,5 +97,5 @@ def motion_of(clip: Clip, folder: pathlib.Path, gaps: Sequence[int]) -> MotionCl
     flows = {
         way * gap: flow_of(clip, folder, way * gap) for gap in gaps for way in (1, -1)
     }
-    tracks = point_files.read_points(folder / POINTS, clip.num_frames)
+    tracks = read_points(clip, folder)
     return MotionClip(clip.name, clip.frames, flows, tracks)

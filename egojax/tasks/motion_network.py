@@ -155,7 +155,7 @@ def _masks(
     config: Any, clip: Clip, folder: ClipFolder, progress: Progress
 ) -> list[SkippedFrame]:
     assert clip.frames is not None
-    tracks = point_files.read_points(folder.path / POINTS, clip.num_frames)
+    tracks = motion_folder.read_points(clip, folder.path)
     found = _look(config, clip, folder.path, progress)
     votes = mask_fronts.TrackVotes(tracks, config.network.num_masks + 1)
     settings = group_masks.MaskSettings(**config.masks)

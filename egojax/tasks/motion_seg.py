@@ -48,6 +48,7 @@ from egojax.tasks.motion_folder import (
     KnownFlow,
     flow_file,
     flow_folder,
+    read_points,
 )
 from egojax.tasks.motion_network import NETWORKS
 from egojax.types import Clip, PointTracks, SkippedFrame
@@ -264,7 +265,7 @@ def _seen(
 def _group(
     config: Any, clip: Clip, folder: ClipFolder, progress: Progress
 ) -> list[SkippedFrame]:
-    tracks = point_files.read_points(folder.path / POINTS, clip.num_frames)
+    tracks = read_points(clip, folder.path)
     found = clip_groups.group_clip(
         tracks,
         clip.num_frames,
@@ -307,7 +308,7 @@ def _masks(
     config: Any, clip: Clip, folder: ClipFolder, progress: Progress
 ) -> list[SkippedFrame]:
     assert clip.frames is not None
-    tracks = point_files.read_points(folder.path / POINTS, clip.num_frames)
+    tracks = read_points(clip, folder.path)
     group = point_files.read_groups(folder.path / GROUPS, len(tracks))
     arrays.make_folder(folder.path / LABELS)
     skipped = []
@@ -343,7 +344,7 @@ def _score(
     skipped: list[SkippedFrame] = []
     tracks = group = None
     if config.solver not in flow_masks.SOLVERS:  # Those follow no points.
-        tracks = point_files.read_points(folder.path / POINTS, clip.num_frames)
+        tracks = read_points(clip, folder.path)
         group = point_files.read_groups(folder.path / GROUPS, len(tracks))
     judged = _judged(clip, folder, progress, skipped)
     found = motion_scores.score_clip(judged, tracks, group)

@@ -222,6 +222,25 @@ def test_flow_that_cannot_be_used_is_left_out_and_told(
     assert len(done["export"]["skipped"]) == 2
 
 
+def test_tracks_in_images_of_another_size_are_refused(finished, clip, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    path = folder_of(run) / "points.npz"
+    arrays.write_npz(path, arrays.read_npz(path) | {"size": np.array([48, 72])})
+    assert launch(clip, run, "--config.show.official=True", "--only=score") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "tracks in images of 72 x 48 pixels; those of disk have 144 x 96" in line
+
+
+def test_a_mask_that_cannot_be_read_is_not_drawn(clip, tmp_path, capsys):
+    run, words = tmp_path / "run", ["--config.solver=flow_magnitude"]
+    words += ["--config.data.max_frames=3"]
+    assert launch(clip, run, *words) == 0
+    (folder_of(run) / "labels" / "00001.png").write_bytes(b"no image")
+    assert launch(clip, run, *words, "--only=show") == 3
+    assert "show skipped 1 frame(s), first 00001" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("name", ["points.npz", "groups.npz", "scores.json"])
 def test_a_damaged_file_is_named_with_what_to_do(
     finished, tmp_path, capsys, name, clip
