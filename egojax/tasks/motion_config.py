@@ -88,6 +88,8 @@ MOST = {
     "export.grid_stride": 1000,
     "clusters.count": 50,
     "masks.radius": 100,
+    **{f"masks.{n}": 1e6 for n in ("contrast", "floor", "evidence", "memory")},
+    "masks.epsilon": 1e6,
     **{f"network.{name}": most for name, most in mask_training.MOST.items()},
     "official.dropout": 0.99,
 }
@@ -127,6 +129,11 @@ def check(config: Any) -> None:
         problems.append(
             f"config.group.lengths={lengths}: expected numbers of frames, "
             f"{LEAST_WINDOW} or more, the longest first"
+        )
+    elif lengths[0] > config.group.piece:
+        problems.append(
+            f"config.group.lengths={lengths}: longer than what is grouped at once, "
+            f"config.group.piece={config.group.piece}"
         )
     if problems:
         raise UsageError.from_problems(problems)
@@ -204,6 +211,11 @@ def settled(config: Any, clip: Clip) -> Clip:
         )
     # What a folder calls labels may be the truth: nothing of it is looked at.
     notes = tuple(note for note in clip.notes if "no camera poses" not in note)
+    if config.solver == "points" and clip.num_frames < min(config.group.lengths):
+        notes += (
+            f"{clip.num_frames} frames: nothing can be found to move in less than "
+            f"{min(config.group.lengths)}, the shortest of config.group.lengths",
+        )
     frames = clip.frames
     if clip.num_frames * math.prod(clip.size_hw) * 3 <= config.read.keep * 1e6:
         frames = stream.kept(frames)

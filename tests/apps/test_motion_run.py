@@ -137,14 +137,18 @@ def test_without_motion_nothing_is_found_and_all_is_told(tmp_path):
     )
 
 
-def test_a_plain_clip_has_no_tracks_and_empty_masks(tmp_path):
+def test_a_plain_clip_has_no_tracks_and_empty_masks(tmp_path, capsys):
     (tmp_path / "plain" / "frames").mkdir(parents=True)
-    for t in range(6):
+    for t in range(4):
         image = np.full((40, 56, 3), 90, np.uint8)
         images.write_image(tmp_path / "plain" / "frames" / f"{t:03d}.png", image)
     assert launch(tmp_path / "plain", tmp_path / "run") == 0
+    assert (
+        "4 frames: nothing can be found to move in less than 5"
+        in capsys.readouterr().out
+    )
     folder = folder_of(tmp_path / "run", "plain")
-    assert len(point_files.read_points(folder / "points.npz", 6)) == 0
+    assert len(point_files.read_points(folder / "points.npz", 4)) == 0
     assert not images.read_labels(folder / "labels" / "002.png").any()
 
 
@@ -163,7 +167,12 @@ def test_a_frame_that_cannot_be_read_is_left_out_and_told(clip, tmp_path, capsys
     [
         (["--config.group.lengths=(5,9)"], "the longest first"),
         (["--config.group.lengths=(2,)"], "3 or more"),
+        (
+            ["--config.group.piece=8", "--config.group.overlap=4"],
+            "lengths=(9, 5): longer than what is grouped at once, config.group.piece=8",
+        ),
         (["--config.group.overlap=80"], "expected less than"),
+        (["--config.masks.floor=1e300"], "config.masks.floor=1e+300: above 1e+06"),
         (["--config.flow.method=raft"], "config.flow.method=raft: there are dis"),
         (["--config.tracks.stride=0"], "config.tracks.stride=0: below 1"),
         (["--config.eval.protocol=best"], "config.eval.protocol=best"),
