@@ -233,7 +233,9 @@ def _override(config: Any, overrides: list[str]) -> None:
     if problems:
         raise UsageError.from_problems(problems)
     values = flags.FlagValues()
-    argv = ["egojax", *overrides]
+    # The last word on a field counts; absl would join those on a tuple.
+    last = {word.split("=")[0]: word for word in overrides}
+    argv = ["egojax", *last.values()]
     try:
         config_flags.DEFINE_config_dict(
             "config", config, flag_values=values, sys_argv=argv

@@ -83,6 +83,13 @@ def test_a_users_own_config_may_import_the_base(monkeypatch, tmp_path):
     assert cli.parse(["--config=mine.py"]).config.job == "mine"
 
 
+def test_the_last_word_on_a_field_counts():
+    words = [f"--config.world.size_hw={size}" for size in ("(48,64)", "(96,160)")]
+    words += ["--config.seed=1", "--config.seed=2"]
+    config = cli.parse([f"{CONFIG}:smoke", *words]).config
+    assert config.world.size_hw == (96, 160) and config.seed == 2
+
+
 def test_a_file_without_get_config_is_refused(tmp_path):
     (tmp_path / "mine.py").write_text("x = 1\n")
     with pytest.raises(UsageError, match="no function get_config"):
