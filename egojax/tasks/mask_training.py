@@ -15,6 +15,7 @@ import numpy as np
 from flax import nnx
 
 from egojax.data import arrays
+from egojax.data.values import is_int
 from egojax.errors import UsageError
 from egojax.methods import mask_learning, motion_batches, motion_clips
 from egojax.methods.mask_learning import MaskLoss, MaskNet
@@ -189,13 +190,18 @@ def problems(fields: Any, group: str = "") -> list[str]:
         found.append(f"width={fields.width}: expected a multiple of 8")
     if fields.smooth and fields.smooth % 2 == 0:
         found.append(f"smooth={fields.smooth}: expected an odd number of frames")
-    if not fields.gaps or min(fields.gaps) < 1:
-        found.append(f"gaps={tuple(fields.gaps)}: expected frames > 0, as in (1, 2)")
-    if len(fields.size_hw) != 2 or min(fields.size_hw) < 8:
-        found.append(f"size_hw={tuple(fields.size_hw)}: expected two sides of 8 up")
+    gaps, sides = tuple(fields.gaps), tuple(fields.size_hw)
+    if not gaps or not _are_whole(gaps, 1) or len(set(gaps)) < len(gaps):
+        found.append(f"gaps={gaps}: expected different frames > 0, as in (1, 2)")
+    if len(sides) != 2 or not _are_whole(sides, 8):
+        found.append(f"size_hw={sides}: expected two sides of 8 up")
     if not fields.learning_rate > 0:
         found.append(f"learning_rate={fields.learning_rate}: expected more than 0")
     return [f"{group}{line}" for line in found]
+
+
+def _are_whole(numbers: Sequence[Any], least: int) -> bool:
+    return all(is_int(n) and n >= least for n in numbers)
 
 
 def loss_settings(fields: Any) -> MaskLoss:

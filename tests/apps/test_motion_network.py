@@ -376,7 +376,10 @@ def test_what_cannot_be_is_told_in_a_line(tmp_path, capsys, words, said, seven):
 @pytest.mark.parametrize(
     ("words", "fields", "said"),
     [
-        ([], {"gaps": (0,)}, "config.network.gaps=(0,): expected frames > 0"),
+        ([], {"gaps": (0,)}, "config.network.gaps=(0,): expected different frames > 0"),
+        ([], {"gaps": (1, 1)}, "config.network.gaps=(1, 1): expected different"),
+        ([], {"gaps": (1.5,)}, "config.network.gaps=(1.5,): expected different"),
+        ([], {"size_hw": (24.5, 36)}, "size_hw=(24.5, 36): expected two sides of 8 up"),
         (["--config.solver=official"], {"size_hw": (30, 50)}, "multiples of 4, as in"),
     ],
 )
