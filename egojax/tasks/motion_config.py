@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from egojax.data import stream
+from egojax.data.values import is_int
 from egojax.data.world.imperfect import PRESETS
 from egojax.errors import UsageError
 from egojax.methods.dense_flow import FLOWS, LEAST_SIDE
@@ -19,7 +20,7 @@ from egojax.methods.motion_groups import GroupSettings
 from egojax.methods.point_tracking import TrackSettings
 from egojax.methods.still_points import StillSettings
 from egojax.metrics import MOTION_PROTOCOLS
-from egojax.tasks import clips, mask_training, motion_imports, settings
+from egojax.tasks import clips, mask_training, motion_exports, motion_imports, settings
 from egojax.tasks.flow_masks import SOLVERS
 from egojax.tasks.motion_network import NETWORKS
 from egojax.types import Clip
@@ -108,7 +109,7 @@ def check(config: Any) -> None:
       UsageError: a line for each field.
     """
     settings.check(config, CHOICES, LEAST, MOST)
-    problems = motion_imports.check(config)
+    problems = motion_imports.check(config) + motion_exports.check(config)
     problems += mask_training.problems(config.network, "config.network.")
     problems += _official_problems(config)
     if config.data.year not in YEARS:
@@ -117,11 +118,6 @@ def check(config: Any) -> None:
         problems.append(
             f"config.group.overlap={config.group.overlap}: expected less than "
             f"config.group.piece={config.group.piece}"
-        )
-    size = tuple(config.export.size_hw)
-    if len(size) != 2 or not all(isinstance(n, int) and n > 0 for n in size):
-        problems.append(
-            f"config.export.size_hw={size}: expected height and width, as in (480,854)"
         )
     lengths = tuple(config.group.lengths)
     whole = all(isinstance(n, int) and n >= LEAST_WINDOW for n in lengths)
@@ -148,7 +144,7 @@ def _official_problems(config: Any) -> list[str]:
             f"{HEAD_CHANNELS}"
         )
     sides = tuple(config.network.size_hw)
-    if config.solver == "official" and any(side % CELL for side in sides):
+    if config.solver == "official" and any(is_int(n) and n % CELL for n in sides):
         found.append(
             f"config.network.size_hw={sides}: the published network wants multiples of "
             f"{CELL}, as in (192, 352)"
@@ -185,6 +181,11 @@ def gaps(config: Any) -> tuple[int, ...]:
     """The frames that flow spans, rising: 1, of which tracks are made, and others."""
     more = config.network.gaps if config.solver in NETWORKS else ()
     return tuple(sorted({1, *more}))
+
+
+def both_ways(config: Any) -> tuple[int, ...]:
+    """The same gaps forward and back."""
+    return tuple(way * gap for gap in gaps(config) for way in (1, -1))
 
 
 def prepared(config: Any, clip: Clip) -> Clip:

@@ -1,6 +1,6 @@
 """Flow and tracks of a clip as the published tools leave them, for its own training.
 
-    official/Flows_gap1/CLIP/FRAME.flo, and so on for all gaps
+    official/Flows_gap1/CLIP/FRAME.flo, and so on for all gaps of the stage flow
     official/Tracks/cotrackerv2_rel_stride4_aux2/CLIP-FRAME.pt
 
 The published tracker follows a grid of points of every frame through the window around
@@ -9,7 +9,7 @@ that was stopped goes on.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,19 +24,48 @@ from egojax.types import Clip, SkippedFrame, WindowTracks
 
 FLOWS = "official/Flows_gap{gap}"
 TRACKS = "official/Tracks/cotrackerv2_rel_stride{stride}_aux2"
-WRITES = ("official/Tracks", *(FLOWS.format(gap=gap) for gap in (1, -1)))
 AGAIN = 2  # Frames in a row that a lost point must be right in to be seen again.
 MEMORY = 5e8  # Bytes of flow that are kept, about.
 
 Steps = Callable[[int, int], FlowStep | None]  # From a frame to the one beside it.
 
 
+def check(config: Any) -> list[str]:
+    """What is wrong with the fields of exports, a line each."""
+    size = tuple(config.export.size_hw)
+    problems = []
+    if len(size) != 2 or not all(isinstance(n, int) and n > 0 for n in size):
+        problems.append(
+            f"config.export.size_hw={size}: expected height and width, as in (480,854)"
+        )
+    once = config.data.stride == 1 and config.data.repeat == 1
+    if config.export.signals and not once:
+        problems.append(
+            "config.export.signals: official files are of every frame, once; expected "
+            "config.data.stride=1 and config.data.repeat=1"
+        )
+    return problems
+
+
+def writes(gaps: Sequence[int]) -> tuple[str, ...]:
+    """The folders that `export` writes, given the gaps of the flow that there is."""
+    return ("official/Tracks", *(FLOWS.format(gap=gap) for gap in gaps))
+
+
 def export(
-    config: Any, clip: Clip, folder: ClipFolder, progress: Progress
+    config: Any,
+    gaps: Sequence[int],
+    clip: Clip,
+    folder: ClipFolder,
+    progress: Progress,
 ) -> list[SkippedFrame]:
-    """Writes flow and tracks of every frame."""
+    """Writes flow and tracks of every frame.
+
+    Args:
+      gaps: Of the flow that there is, both ways.
+    """
     fields, known = config.export, KnownFlow(clip, folder.path)
-    for gap in (1, -1):
+    for gap in gaps:
         _export_flow(clip, folder, gap, known)
     place = folder.path / TRACKS.format(stride=fields.grid_stride)
     arrays.make_folder(place)

@@ -122,7 +122,8 @@ def _stages(config: Any) -> tuple[Stage, ...]:
             needs=(FLOW,),
             writes=(LABELS, *OFFICIAL),
         )
-        return (flow, masks, *_export_stages(config), _score_stage(config, (LABELS,)))
+        exported = _export_stages(config, gaps)
+        return (flow, masks, *exported, _score_stage(config, (LABELS,)))
     tracks = Stage(
         "tracks",
         functools.partial(_tracks, config),
@@ -135,7 +136,7 @@ def _stages(config: Any) -> tuple[Stage, ...]:
     if is_network:
         solved = motion_network.stages(config, flat)
     return (
-        *(flow, tracks, *solved, *_export_stages(config)),
+        *(flow, tracks, *solved, *_export_stages(config, gaps)),
         _score_stage(config, (POINTS, GROUPS, LABELS)),
     )
 
@@ -162,17 +163,18 @@ def _points_stages(
     )
 
 
-def _export_stages(config: Any) -> tuple[Stage, ...]:
+def _export_stages(config: Any, gaps: dict[str, Any]) -> tuple[Stage, ...]:
     if not config.export.signals:
         return ()
     fields = flatten({name: config[name].to_dict() for name in ("export", "flow")})
+    both = motion_config.both_ways(config)
     tolerance = {"tracks.tolerance": config.tracks.tolerance}
     stage = Stage(
         "export",
-        functools.partial(motion_exports.export, config),
-        reads=fields | tolerance,
+        functools.partial(motion_exports.export, config, both),
+        reads=fields | tolerance | gaps,
         needs=(FLOW,),
-        writes=motion_exports.WRITES,
+        writes=motion_exports.writes(both),
     )
     return (stage,)
 
@@ -194,7 +196,7 @@ def _flow(
     config: Any, clip: Clip, folder: ClipFolder, progress: Progress
 ) -> list[SkippedFrame]:
     """Files that are there are kept: a run that was killed goes on."""
-    both = [way * gap for gap in motion_config.gaps(config) for way in (1, -1)]
+    both = motion_config.both_ways(config)
     if config.flow.method == motion_imports.FLOW:
         return motion_imports.import_flow(config, clip, folder, progress, both)
     if config.flow.method == motion_imports.TRUE:

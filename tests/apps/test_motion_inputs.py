@@ -176,6 +176,20 @@ def test_parts_of_the_grid_are_the_whole_grid(exported, clip, tmp_path):
     np.testing.assert_array_equal(found.visibility, whole.visibility[:7])
 
 
+def test_flow_over_all_gaps_is_exported(clip, tmp_path):
+    """Of a network, whose training takes more than one."""
+    words = ["--config.solver=network", *EXPORT, "--config.data.max_frames=4"]
+    assert launch(clip, tmp_path / "run", *words, "--only=flow,export") == 0
+    official = folder_of(tmp_path / "run") / "official"
+    found = flow_files.find_flows(official, "disk")
+    assert {gap: len([*found[gap].iterdir()]) for gap in found} == {
+        gap: 4 - abs(gap) for gap in (1, -1, 2, -2)
+    }
+    flow = flow_files.read_flow(found[2] / "00001.flo")
+    rest = moving_clips.frame(1)[1] == 0
+    np.testing.assert_allclose(np.median(flow[rest], 0), [-2, 0], atol=0.1)
+
+
 def test_an_export_that_was_stopped_goes_on(clip, tmp_path, monkeypatch):
     calls, real = [], cotracker_files.write_cotracker
 
@@ -384,6 +398,10 @@ def test_tracks_of_a_picture_of_another_shape_are_refused(few, clip, tmp_path, c
         (["--config.tracks.max_frames=-1"], "tracks.max_frames=-1: below 0"),
         (["--config.tracks.method=raft"], "there are chain, cotracker"),
         (["--config.export.size_hw=(480,)"], "expected height and width"),
+        (
+            ["--config.export.signals=True", "--config.data.stride=2"],
+            "config.export.signals: official files are of every frame, once",
+        ),
         (["--config.export.grid_step=0"], "export.grid_step=0: below 1"),
         (["--config.export.grid_stride=0"], "export.grid_stride=0: below 1"),
         (["--config.export.max_frames=0"], "export.max_frames=0: below 1"),
