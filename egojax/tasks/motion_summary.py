@@ -16,6 +16,7 @@ COLUMNS = (
     *("J", "F", "bodies_IoU", "tracks_ARI", "tracks_FG-ARI"),
     *("points_ARI", "points_FG-ARI", "ids_first"),
 )
+SERIES = ("IoU", "IoU_by_truth")  # Of frames, which the protocols count.
 
 
 def summary(folders: Mapping[str, ClipFolder], *, protocol: str) -> dict[str, Any]:
@@ -24,30 +25,44 @@ def summary(folders: Mapping[str, ClipFolder], *, protocol: str) -> dict[str, An
     Args:
       protocol: See `metrics.MOTION_PROTOCOLS`.
     """
-    per_clip, scores = {}, MotionScores()
+    per_clip, scores = {}, {name: MotionScores() for name in SERIES}
     for name, folder in folders.items():
         path = folder.path / "scores.json"
         if path.exists():
             found = read_scores(path)
             per_clip[name] = found["names"]
-            scores = scores.merge(_series(name, found["frames"]))
+            for kind, total in scores.items():
+                scores[kind] = total.merge(_series(name, found["frames"], kind))
     scored = {name: row for name, row in per_clip.items() if "J" in row}
     if not scored:
         return {"clips": per_clip, "all": {}, "table": ""}
     together = mean_of_results([*scored.values()])
-    together |= {"protocol": protocol, **scores.compute(protocol)}
+    counted = {kind: total.compute(protocol) for kind, total in scores.items()}
+    together |= {"protocol": protocol, **counted["IoU"]}
+    together["motion_IoU_by_truth"] = counted["IoU_by_truth"]["motion_IoU"]
     rows = {**scored, "mean": together} if len(scored) > 1 else scored
     columns = [n for n in COLUMNS if any(_is_known(row, n) for row in rows.values())]
     table = format_table(rows, columns, corner="what moves")
-    line = (
-        f"IoU of all that moves, protocol {protocol}: "
-        f"{100 * together['motion_IoU']:.1f} over {together['frames']} frames"
-    )
     return {
         "clips": to_json(per_clip),
         "all": to_json(together),
-        "table": f"{table}\n{line}",
+        "table": f"{table}\n{_counted_line(together)}",
     }
+
+
+def _counted_line(together: Mapping[str, Any]) -> str:
+    """What was counted frame by frame, in words."""
+    line = (
+        f"IoU of all that moves, protocol {together['protocol']}: "
+        f"{100 * together['motion_IoU']:.1f} over {together['frames']} frames"
+    )
+    by_truth = together["motion_IoU_by_truth"]
+    if math.isfinite(by_truth):  # Scores of an earlier version have none.
+        line += (
+            f"; {100 * by_truth:.1f} where in each frame the TRUTH picks what is in "
+            "front, as published"
+        )
+    return line
 
 
 def read_scores(path: pathlib.Path) -> dict[str, Any]:
@@ -65,10 +80,12 @@ def read_scores(path: pathlib.Path) -> dict[str, Any]:
     return found
 
 
-def _series(name: str, frames: Mapping[str, Mapping[str, Any]]) -> MotionScores:
+def _series(
+    name: str, frames: Mapping[str, Mapping[str, Any]], kind: str
+) -> MotionScores:
     numbers = [images.last_number(frame) for frame in frames]
     known = [n if n is not None else t for t, n in enumerate(numbers)]
-    iou = [row["IoU"] if _is_known(row, "IoU") else math.nan for row in frames.values()]
+    iou = [row[kind] if _is_known(row, kind) else math.nan for row in frames.values()]
     return MotionScores().update(name, known, iou)
 
 

@@ -51,6 +51,8 @@ def test_one_command_finds_what_moves(finished):
         assert (folder / name).stat().st_size > 1000
     metrics = json.loads((finished / "metrics.json").read_text())
     assert metrics["all"]["motion_IoU"] == pytest.approx(names["J"], abs=1e-6)
+    # No frame has more of the disk in what rests.
+    assert metrics["all"]["motion_IoU_by_truth"] == metrics["all"]["motion_IoU"]
 
 
 def test_the_masks_are_the_files(finished, clip):

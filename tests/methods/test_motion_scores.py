@@ -55,6 +55,17 @@ def test_void_pixels_do_not_count():
     assert names["J"] == 1 and names["bodies_IoU"] == 1
 
 
+def test_what_the_truth_picks_is_the_better_one_of_both_groups():
+    """A disk that was called the rest of the frame; void belongs to neither."""
+    truth = _disk((10, 10))
+    rest = (truth == 0).astype(np.int32)
+    truth[20:] = 255
+    (row,) = score_clip([JudgedFrame(0, truth, rest)], None, None).frames.values()
+    assert row["IoU"] == 0 and row["IoU_by_truth"] == 1
+    rows = score_clip(_frames(), None, None).frames.values()
+    assert all(row["IoU_by_truth"] == row["IoU"] == row["J"] for row in rows)
+
+
 def test_points_are_scored_by_their_masks_and_tracks_by_their_groups():
     """Four points, one of each body wrong in the masks, one without a group."""
     truth, found = np.zeros((8, 8), np.int32), np.zeros((8, 8), np.int32)
