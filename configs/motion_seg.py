@@ -161,6 +161,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         # What moves less than that beside what is behind is no front: pixels of 854
         # columns and frame; 0 = whatever it does.
         least_motion=1.5,
+        edges=True,  # Masks along the edges of images, see config.masks. [no]
         # How it learns; published values in brackets where they differ.
         steps=600,  # [20000]
         batch_size=4,  # Images; a multiple of four, and of four times the devices. [8]
@@ -261,6 +262,7 @@ def _fbms(config):
     """FBMS-59, its test set unless clips are named."""
     config.data.name = "fbms"
     config.data.split = "test"
+    config.network.gaps = (3, 6)  # As published.
 
 
 def _segtrack(config):
@@ -280,6 +282,7 @@ def _official(config):
         front="look",
         front_by="frame",
         least_motion=0.0,
+        edges=False,
         steps=20_000,
         batch_size=8,
         size_hw=(192, 352),

@@ -36,7 +36,7 @@ NETWORKS = ("network", "official")  # Of config.solver.
 LEARN = "learn"  # Stage, and its folder in that of the clip.
 WEIGHTS = ("network.weights", "official.weights")  # That are given.
 SHOWN = (  # Fields that only masks depend on.
-    *("network.front", "network.front_by", "network.least_motion"),
+    *("network.front", "network.front_by", "network.least_motion", "network.edges"),
     *("official.merger", "official.mean", "show.official"),
 )
 
@@ -163,7 +163,8 @@ def _masks(
     for row, t in enumerate(found.frames):
         image, name = clip.frames[t], clip.frame_ids[t]
         masks = np.asarray(mask_learning.enlarged(found.masks[row], clip.size_hw))
-        masks = group_masks.scores_along_edges(image, masks, settings)
+        if config.network.edges:
+            masks = group_masks.scores_along_edges(image, masks, settings)
         is_front = found.fronts[row]
         labels = mask_fronts.front_labels(masks, is_front)
         images.write_labels(folder.path / LABELS / f"{name}.png", labels)

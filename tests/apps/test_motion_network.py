@@ -201,12 +201,21 @@ def test_the_published_network_solves_a_clip(seven, tmp_path):
     words = [f"--config.official.{k}={tmp_path / v}.pth" for k, v in files.items()]
     words += [f"--config.official.{name}={value}" for name, value in sizes.items()]
     words += ["--config.solver=official", "--config.network.front=look", *QUIET]
+    words += ["--config.network.edges=False", "--config.show.official=True"]
     assert launch(seven, run, *words, num_masks=3, steps=2) == 0
     labels = [
         images.read_labels(folder_of(run, "seven") / "labels" / f"{t:05d}.png")
         for t in range(7)
     ]
     assert {*np.unique(labels)} <= {0, 1, 2}
+    # Between the centres of pixels of 24 x 36, masks of 96 x 144 are straight.
+    soft = folder_of(run, "seven") / "official" / "soft" / "seven" / "00003.npz"
+    masks = motion_results.read_soft(soft).components
+    assert masks is not None and masks.std((1, 2)).min() > 1e-4
+    bend = masks[:, 2:-2].reshape(3, 23, 4, 144)
+    np.testing.assert_allclose(
+        bend[:, :, :-2] + bend[:, :, 2:], 2 * bend[:, :, 1:-1], atol=2e-3
+    )
     about = weight_files.read_weights(folder_of(run, "seven") / "network.npz", "").about
     assert about["kind"] == "head" and about["features"] == 64
 

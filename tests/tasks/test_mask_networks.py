@@ -220,6 +220,10 @@ def test_the_variant_official_is_the_published_schedule():
     ramp = temporal_ramp(10_000, steps=fields.ramp_steps)
     assert float(ramp) == pytest.approx(0.0634375)
     assert (fields.size_hw, fields.num_masks) == ((192, 352), 4)
+    # Nor are masks made any better than they are, to be compared.
+    assert not fields.edges and fields.least_motion == 0
+    fbms = cli.load_config(ROOT / "configs/motion_seg.py", "fbms+official")
+    assert (fields.gaps, fbms.network.gaps) == ((1, 2), (3, 6))
 
 
 def test_norms_and_queries_do_not_decay(kind):
