@@ -192,7 +192,7 @@ def _look(config: Any, clip: Clip, folder: pathlib.Path, progress: Progress) -> 
     """The masks of all frames, and which of them are in front.
 
     Raises:
-      UsageError: not one frame can be read.
+      UsageError: not one frame can be read, or masks are not finite.
     """
     assert clip.frames is not None
     model, kind = _network(config, folder)
@@ -212,6 +212,12 @@ def _look(config: Any, clip: Clip, folder: pathlib.Path, progress: Progress) -> 
             except FrameError as err:
                 skipped.append(SkippedFrame(t, str(err)))
                 continue
+            if not np.isfinite(small).all():
+                raise UsageError(
+                    f"{clip.name}, frame {clip.frame_ids[t]}: the network's masks are "
+                    "not finite, so its weights are spoilt; learn with a smaller "
+                    "config.network.learning_rate, or give other weights"
+                )
             flow = next((fitted_flow(f, size_hw) for f in flows if f is not None), None)
             stack.append(small)
             frames.append(t)
