@@ -149,7 +149,8 @@ def format_table(
         [key, *(format_number(c, row.get(c)) for c in columns)]
         for key, row in rows.items()
     ]
-    widths = [max(len(line[k]) for line in cells) for k in range(len(columns) + 1)]
+    # Two characters at least, for the "-:" of a column of numbers.
+    widths = [max(2, *(len(line[k]) for line in cells)) for k in range(len(cells[0]))]
     cells.insert(1, ["-" * widths[0], *("-" * (w - 1) + ":" for w in widths[1:])])
     # Names to the left, numbers to the right.
     forms = [f"{{:<{widths[0]}}}", *(f"{{:>{width}}}" for width in widths[1:])]

@@ -357,9 +357,7 @@ def test_a_frame_that_cannot_be_read_is_left_out_and_told(
 
 def test_weights_that_show_nothing_finite_are_told(finished, seven, tmp_path, capsys):
     found = weight_files.read_weights(folder_of(finished) / "network.npz", "network")
-    spoilt = {
-        name: np.full_like(value, 1e30) for name, value in found.weights.items()
-    }
+    spoilt = {name: np.full_like(value, 1e30) for name, value in found.weights.items()}
     weight_files.write_weights(tmp_path / "network.npz", spoilt, found.about)
     weights = f"--config.network.weights={tmp_path / 'network.npz'}"
     assert launch(seven, tmp_path / "run", *QUIET, weights) == 2

@@ -60,6 +60,12 @@ def test_a_table_has_a_line_a_row_and_equal_widths():
     assert picked[2] == "| 2D ids |  104 |    - |"
 
 
+def test_a_column_of_single_digits_is_one_of_a_markdown_table():
+    """A divider has a dash; what has none is text."""
+    text = metrics.format_table({"a": {"J": 0}}, ["J"], corner="x")
+    assert text.split("\n")[1] == "| -- | -: |"
+
+
 def test_means_of_results_skip_nan_and_average_lists():
     nan = float("nan")
     mean = metrics.mean_of_results([{"a": 1, "b": [1, nan]}, {"a": nan, "b": [3, nan]}])
