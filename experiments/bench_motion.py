@@ -47,6 +47,7 @@ def rows() -> Iterator[dict[str, Any]]:
 def one_core_rows() -> Iterator[dict[str, Any]]:
     for num in (7_000, 70_000):
         yield from tail_rows(num, turns=5 if num < 10_000 else 2)
+    yield from tail_rows(7_000, turns=5, smooth=11)
     yield flow_row(SIZE_HW)
     yield step_row(4096)
     yield step_row(70_000, turns=1, has_reference=False)
@@ -94,9 +95,20 @@ def by_jax(masks: Any, columns: Any) -> Any:
     return jax.vmap(one)(masks).mean()
 
 
-def tail_rows(num: int, turns: int) -> Iterator[dict[str, Any]]:
+def smoothed(columns: np.ndarray, length: int) -> np.ndarray:
+    """Moving averages over time: singular values fall by nine orders, as of clips."""
+    tracks = columns.reshape(2, FRAMES, -1).astype(np.float64)
+    half = length // 2
+    means = [tracks[:, max(0, t - half) : t + half + 1].mean(1) for t in range(FRAMES)]
+    return np.stack(means, 1).reshape(columns.shape).astype(np.float32)
+
+
+def tail_rows(num: int, turns: int, smooth: int = 0) -> Iterator[dict[str, Any]]:
     """A line a method; the references run once a turn, with all of them."""
     columns, masks = trajectories(num)
+    if smooth:
+        columns = smoothed(columns, smooth)
+    kind = f", averages of {smooth}" if smooth else ""
     on_device = jax.device_put((masks, columns))
     value, slope = by_numpy(columns.astype(np.float64), masks.astype(np.float64))
 
@@ -128,7 +140,7 @@ def tail_rows(num: int, turns: int) -> Iterator[dict[str, Any]]:
     ):
         error = abs(float(loss) - value) / value
         yield line(
-            f"low-rank tail and gradient, {FRAMES} x {num}, {name}",
+            f"low-rank tail and gradient, {FRAMES} x {num}{kind}, {name}",
             ours,
             reference=times[-2],
             simple=times[-1],

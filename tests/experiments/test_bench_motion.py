@@ -1,7 +1,10 @@
 """The bench of motion losses on tiny sizes: all references agree with ours."""
 
+import numpy as np
 import pytest
 
+from egojax.ops.subspace import stack_tracks
+from egojax.ops.trajectories import smooth_tracks
 from tests.experiment_modules import load
 
 
@@ -45,3 +48,13 @@ def test_stages_of_the_job_are_read_from_its_log(bench):
 {"time": 5.0, "event": "stage_end", "clip": "a", "stage": "score", "seconds": 1.0}
 """
     assert bench.until_masks(log) == {"flow": 2.5, "masks": 0.5}
+
+
+def test_averages_are_those_of_the_published_filter_and_fall_by_nine_orders(bench):
+    columns, _ = bench.trajectories(900)
+    found = bench.smoothed(columns, 11)
+    tracks = np.moveaxis(columns.reshape(2, bench.FRAMES, -1), 0, -1)
+    expected = stack_tracks(smooth_tracks(tracks, 11))
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-3)
+    values = np.linalg.svd(found.astype(np.float64), compute_uv=False)
+    assert values[0] / values[-1] > 1e8
