@@ -123,16 +123,13 @@ def join(chunks: Sequence[ObservationChunk]) -> ObservationChunk:
     """Chunks in a row as one.
 
     Raises:
-      UsageError: there are none.
+      UsageError: there are none, or features of different lengths.
     """
     if not chunks:
         raise UsageError("no observations; the stage observe writes them")
     return ObservationChunk(
         chunks[0].start,
-        {
-            k: np.concatenate([c.segments[k] for c in chunks])
-            for k in chunks[0].segments
-        },
+        {k: stack([c.segments[k] for c in chunks]) for k in chunks[0].segments},
         {k: np.concatenate([c.frames[k] for c in chunks]) for k in chunks[0].frames},
         tuple(s for c in chunks for s in c.skipped),
     )

@@ -1,5 +1,7 @@
 """Chunks of observations: whole, in a row, or told."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -35,6 +37,18 @@ def test_chunks_come_back_in_order_and_joined(tmp_path):
     assert observations.next_frame(tmp_path) == 12
     (narrow, *_) = observations.read_chunks(tmp_path, features=False)
     assert "feature" not in narrow.segments
+
+
+def test_frames_without_segments_join_those_that_have_some():
+    """No segment tells how long its features would have been."""
+    some, none = chunk(0), chunk(4)
+    nothing = {name: value[:0] for name, value in none.segments.items()}
+    nothing["feature"] = np.zeros((0, 0))
+    none = dataclasses.replace(none, segments=nothing)
+    whole = observations.join([some, none, dataclasses.replace(none, start=8)])
+    assert whole.num_frames == 12 and len(whole.segments["area"]) == 4
+    np.testing.assert_array_equal(whole.segments["feature"], some.segments["feature"])
+    assert observations.join([none, none]).segments["feature"].shape == (0, 0)
 
 
 def test_a_chunk_that_is_missing_between_others_is_told(tmp_path):
