@@ -19,6 +19,7 @@ from egojax.errors import UsageError
 from egojax.types import PointTracks
 
 VERSION = 1
+LARGEST = 2**16 - 1  # Group that a label map can hold.
 FIELDS = ("first", "count", "xy", "steps", "size", "version")
 
 
@@ -96,9 +97,13 @@ def read_groups(path: pathlib.Path, num_tracks: int) -> np.ndarray:
       UsageError: damaged, or of other tracks.
     """
     group = arrays.read_npz(path).get("group")
-    if group is None or group.shape != (num_tracks,) or group.dtype.kind not in "iu":
+    if group is None or group.shape != (num_tracks,) or not _are_groups(group):
         raise UsageError(
-            f"{path}: expected `group`, whole numbers ({num_tracks},); the stage "
-            "group, or masks of a network, writes it again"
+            f"{path}: expected `group`, whole numbers ({num_tracks},) up to {LARGEST}; "
+            "the stage group, or masks of a network, writes it again"
         )
     return group.astype(np.int32)
+
+
+def _are_groups(group: np.ndarray) -> bool:
+    return group.dtype.kind in "iu" and group.max(initial=0) <= LARGEST

@@ -315,6 +315,12 @@ def _masks(
     arrays.make_folder(folder.path / LABELS)
     skipped = []
     count = max(int(group.max(initial=0)), 0) + 1
+    if config.show.official and count > motion_results.OFFICIAL:
+        raise UsageError(
+            f"{clip.name}: {count - 1} groups; the published files hold "
+            f"{motion_results.OFFICIAL - 1}: --config.show.official=False, or a larger "
+            "config.group.least"
+        )
     found = group_masks.soft_masks(
         clip.frames, tracks, group, count, motion_config.mask_settings(config)
     )

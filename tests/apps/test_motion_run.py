@@ -243,6 +243,23 @@ def test_tracks_in_images_of_another_size_are_refused(finished, clip, tmp_path, 
     assert "tracks in images of 72 x 48 pixels; those of disk have 144 x 96" in line
 
 
+@pytest.mark.parametrize(
+    ("group", "said"),
+    [(300, "disk: 300 groups; the published files hold 254"), (70_000, "up to 65535")],
+)
+def test_more_groups_than_files_can_hold_are_told(
+    finished, clip, tmp_path, capsys, group, said
+):
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    path = folder_of(run) / "groups.npz"
+    found = arrays.read_npz(path)["group"]
+    point_files.write_groups(path, np.where(found == 1, group, found))
+    assert launch(clip, run, "--config.show.official=True", "--only=masks") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+
+
 def test_a_mask_that_cannot_be_read_is_not_drawn(clip, tmp_path, capsys):
     run, words = tmp_path / "run", ["--config.solver=flow_magnitude"]
     words += ["--config.data.max_frames=3"]
