@@ -35,11 +35,13 @@ NOISE = {"gram64": 1e-7, "qr32": 1e-7, "deflate32": 1e-6}
 class _Tail(NamedTuple):
     """Tails (K,), and A (K, D, D - rank) whose A A^T is the slope by P diag(c m^2) P^T.
 
-    To be exact, twice that slope.
+    To be exact, twice that slope. `sums` (K, 2, D - rank) are those of A's rows of x
+    and of y: they round less than A, see `_product`.
     """
 
     value: Array
     factor: Array
+    sums: Array
 
 
 def stack_tracks(tracks: Float[ArrayLike, "T N 2"]) -> Float[Array, "D N"]:
@@ -113,7 +115,7 @@ def _tail_fwd(
     wanted = tuple(() if x.perturbed else None for x in (tracks, weights))
     given = tracks.value, masks.value, weights.value
     found = _solve(*given, rank, method, axis_name)
-    return found.value, (*given, found.factor, wanted)
+    return found.value, (*given, found, wanted)
 
 
 def _tail_bwd(
@@ -121,18 +123,18 @@ def _tail_bwd(
 ) -> tuple:
     """With q = A^T p of a point, the slope of a tail by c m^2 is |q|^2 / 2."""
     del rank, method, axis_name
-    tracks, masks, weights, factor, (of_tracks, of_weights) = saved
+    tracks, masks, weights, tail, (of_tracks, of_weights) = saved
     if isinstance(slope, jax.custom_derivatives.SymbolicZero):
         return (jnp.zeros_like(tracks), jnp.zeros_like(masks), jnp.zeros_like(weights))
 
     def one(piece: tuple[Array, Array, Array]) -> tuple:
         points, mask, weight = piece  # (D, n), (K, n), (n,)
-        q = jnp.einsum("kdr,dn->krn", factor, points, precision=lax.Precision.HIGHEST)
+        q = _product(tail, points)
         length = (q * q).sum(1) * slope[:, None]
         by_points = None
         if of_tracks is not None:
             scaled = q * (slope[:, None] * weight[None] * mask * mask)[:, None]
-            by_points = jnp.einsum("kdr,krn->dn", factor, scaled)
+            by_points = jnp.einsum("kdr,krn->dn", tail.factor, scaled)
         by_weight = None if of_weights is None else 0.5 * (length * mask**2).sum(0)
         return by_points, length * mask * weight[None], by_weight
 
@@ -141,6 +143,24 @@ def _tail_bwd(
         jnp.zeros_like(tracks) if by_tracks is None else by_tracks,
         by_masks,
         jnp.zeros_like(weights) if by_weights is None else by_weights,
+    )
+
+
+def _product(tail: _Tail, points: Array) -> Array:
+    """A^T P, (K, D - rank, n).
+
+    Places over time are a mean and little else, and the mean is nearly in directions
+    that A lacks: summed up in float32 it would leave its rounding. It goes by itself.
+    """
+    half = len(points) // 2
+    ways = points[:half], points[half:]
+    means = jnp.stack([way.sum(0) / max(len(way), 1) for way in ways])
+    near = jnp.concatenate(
+        [way - mean[None] for way, mean in zip(ways, means, strict=True)]
+    )
+    exact = functools.partial(jnp.einsum, precision=lax.Precision.HIGHEST)
+    return exact("kdr,dn->krn", tail.factor, near) + exact(
+        "kcr,cn->krn", tail.sums, means
     )
 
 
@@ -245,9 +265,8 @@ def _by_deflate32(
     found = _cut_off(values[:, :kept], vectors[..., :kept], largest, NOISE["deflate32"])
     # Points are long in the first directions: what rounding leaves of them would count.
     inside = dot_rows(jnp.swapaxes(first, -1, -2), jnp.swapaxes(found.factor, -1, -2))
-    return found._replace(
-        factor=found.factor - dot_rows(first, jnp.swapaxes(inside, -1, -2))
-    )
+    factor = found.factor - dot_rows(first, jnp.swapaxes(inside, -1, -2))
+    return found._replace(factor=factor, sums=_sums(factor))
 
 
 SOLVERS = {"gram64": _by_gram64, "qr32": _by_qr32, "deflate32": _by_deflate32}
@@ -301,4 +320,10 @@ def _cut_off(tail: Array, vectors: Array, largest: Array, noise: float) -> _Tail
     """Of values that are not free, with their directions."""
     is_real = tail > noise * largest
     root = jnp.where(is_real, lax.rsqrt(jnp.where(is_real, tail, 1.0)), 0.0)
-    return _Tail(tail.sum(-1), vectors * root[..., None, :])
+    factor = vectors * root[..., None, :]
+    return _Tail(tail.sum(-1), factor, _sums(factor))
+
+
+def _sums(factor: Array) -> Array:
+    half = factor.shape[1] // 2
+    return jnp.stack([factor[:, :half].sum(1), factor[:, half:].sum(1)], 1)

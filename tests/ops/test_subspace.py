@@ -285,6 +285,14 @@ def test_values_that_fall_by_nine_orders_are_summed_to_a_millionth():
     assert error.max() < 2e-5 * slopes.max()
 
 
+def test_places_far_from_the_origin_leave_no_rounding_in_the_gradient():
+    columns, masks = filmed(0, num=1000)
+    columns = columns + np.float32(4096)
+    _, slopes = by_svd(columns, masks, 5)
+    error = np.abs(slopes_of(columns, masks, 5, method="gram64") - slopes)
+    assert error.max() < 1e-5 * slopes.max()
+
+
 @pytest.mark.parametrize("num", [1, 1023, 1024, 1025, 8200])
 def test_chunks_of_points_make_no_difference(num):
     rng = np.random.default_rng(num)
