@@ -136,6 +136,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         contrast=1.5,
         floor=1e-3,
         evidence=0.07,
+        detail=8.0,
         memory=0.1,
         radius=4,
         epsilon=1e-4,

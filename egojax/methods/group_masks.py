@@ -3,9 +3,10 @@
 Points lie only where there is texture, some with a wrong group. What they say is spread
 over the superpixels of the frame: easily within one colour, hardly across an edge. So a
 plain wall is of one group, although no point lies on it, and a few wrong points at the
-rim of a moving thing are outvoted by all others of the same wall. The masks of the
-frame before, carried along by the points, count as further evidence. A guided filter
-brings the result to the pixels.
+rim of a moving thing are outvoted by all others of the same wall. Points of things that
+lie on plain pixels count less: flow there is that of an edge near by, so a wall around
+a thing seems to go with it. The masks of the frame before, carried along by the points,
+count as further evidence. A guided filter brings the result to the pixels.
 
 Pixels are (x, y) and (0, 0) is the outer corner of the first one. Group 0 is the
 background, 1 to K - 1 are things, -1 is unknown. Scores are float32 (K, H, W), >= 0,
@@ -27,6 +28,8 @@ from egojax.types import PointTracks, SkippedFrame, Source
 
 BLUR = 0.8  # Pixels, against the noise of a camera.
 SAME = 5.0  # CIE Lab: how far the colour of a thing changes between two frames.
+AROUND = (5, 5)  # Pixels whose contrast a point is followed by.
+PLAIN = 0.15  # What is left of a point's weight without any contrast.
 TINY = 1e-12  # A sum of evidence below it is none.
 FAINT = 0.01  # A group without points that has less of every superpixel is forgotten.
 
@@ -39,6 +42,7 @@ class MaskSettings:
     contrast: float = 1.5  # CIE Lab: a difference of colour that is an edge.
     floor: float = 1e-3  # What of a link is left across the sharpest edge.
     evidence: float = 0.07  # A point's weight beside the links of a superpixel.
+    detail: float = 8.0  # Gray levels of contrast where a thing's point counts whole.
     memory: float = 0.1  # Weight of the frame before; 0 = each frame for itself.
     radius: int = 4  # Pixels, of the guided filter; 0 = superpixels as they are.
     epsilon: float = 1e-4  # Of the guided filter, for colours in [0, 1].
@@ -242,7 +246,9 @@ def mask_step(
     x, y = np.floor(points).astype(np.int64).T
     at, is_known = nodes.ids[y, x], groups >= 0
     votes = np.zeros((len(nodes.color), num_groups))
-    np.add.at(votes, (at[is_known], groups[is_known]), settings.evidence)
+    weight = np.where(groups > 0, _detail(image, settings.detail)[y, x], 1.0)
+    weight = settings.evidence * weight[is_known]
+    np.add.at(votes, (at[is_known], groups[is_known]), weight)
     if state is not None and settings.memory > 0:
         votes += _remembered(state, nodes, ids, points, at, settings)
     scores = _spread(nodes, votes)
@@ -261,6 +267,16 @@ def frame_nodes(image: np.ndarray, settings: MaskSettings) -> FrameNodes:
     alike = np.exp(-(gap * gap).sum(1) / (2 * settings.contrast**2))
     weights = (alike + settings.floor) * length / settings.size
     return FrameNodes(ids, np.asarray(found.center_xy), color, edges, weights)
+
+
+def _detail(image: np.ndarray, enough: float) -> np.ndarray:
+    """How much there is to follow at each pixel, `PLAIN` to 1, float32 (H, W)."""
+    if enough <= 0:
+        return np.ones(image.shape[:2], np.float32)
+    gray = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
+    gray = cv2.GaussianBlur(gray.astype(np.float32), (0, 0), BLUR)
+    square = cv2.blur(gray * gray, AROUND) - cv2.blur(gray, AROUND) ** 2
+    return np.clip(np.sqrt(np.maximum(square, 0)) / enough, PLAIN, 1)
 
 
 def _borders(ids: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:

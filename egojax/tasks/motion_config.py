@@ -64,7 +64,7 @@ LEAST = {
     **{f"still.{name}": -2 for name in ("least", "margin", "part_margin")},
     "masks.size": 2,
     **{f"masks.{name}": 1e-9 for name in ("contrast", "floor", "evidence", "epsilon")},
-    **{f"masks.{name}": 0 for name in ("memory", "radius")},
+    **{f"masks.{name}": 0 for name in ("detail", "memory", "radius")},
     **{f"export.grid_{name}": 1 for name in ("stride", "step")},
     "export.max_frames": 1,
     "clusters.count": 2,
@@ -89,7 +89,9 @@ MOST = {
     "export.grid_stride": 1000,
     "clusters.count": 50,
     "masks.radius": 100,
-    **{f"masks.{n}": 1e6 for n in ("contrast", "floor", "evidence", "memory")},
+    **{
+        f"masks.{n}": 1e6 for n in ("contrast", "floor", "evidence", "detail", "memory")
+    },
     "masks.epsilon": 1e6,
     **{f"network.{name}": most for name, most in mask_training.MOST.items()},
     "official.dropout": 0.99,

@@ -78,8 +78,29 @@ def test_scores_are_shares_and_follow_the_order_of_groups_not_of_points():
     order = np.random.default_rng(1).permutation(60)
     shuffled = group_scores(image, points[order], groups[order], 3)
     np.testing.assert_allclose(shuffled, scores, atol=1e-5)
-    swapped = group_scores(image, points, np.int32([2, 1, 0])[groups], 3)
+    swapped = group_scores(image, points, np.int32([0, 2, 1])[groups], 3)
+    np.testing.assert_allclose(swapped, scores[[0, 2, 1]], atol=1e-4)
+    # What is behind is one of them only where plain places count as much as others.
+    alike = MaskSettings(detail=0)
+    scores = group_scores(image, points, groups, 3, alike)
+    swapped = group_scores(image, points, np.int32([2, 1, 0])[groups], 3, alike)
     np.testing.assert_allclose(swapped, scores[::-1], atol=1e-4)
+
+
+def test_points_of_a_thing_on_a_plain_wall_do_not_make_the_wall_part_of_it():
+    """Flow drags the wall around the thing along, and few points say that it rests."""
+    image, is_disk = disk()
+    noise = np.random.default_rng(0).integers(-40, 41, (*SIZE, 1))
+    image = np.where(is_disk[..., None], image + noise, image).clip(0, 255)
+    image = image.astype(np.uint8)
+    points, _ = sprinkle(is_disk, 400)
+    far = np.hypot(points[:, 0] - 40, points[:, 1] - 30)
+    is_used = (far < 20) | (np.arange(400) % 8 == 0)
+    points, groups = points[is_used], np.int32(far < 20)[is_used]
+    found = group_scores(image, points, groups, 2).argmax(0) == 1
+    assert overlap(found, is_disk) > 0.9
+    whole = group_scores(image, points, groups, 2, MaskSettings(detail=0)).argmax(0)
+    assert overlap(whole == 1, is_disk) < 0.75
 
 
 @pytest.mark.parametrize("group", [0, 1, 2])
