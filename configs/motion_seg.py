@@ -26,6 +26,10 @@ Flow and tracks of other tools, a baseline that needs flow alone:
       --config.tracks.method=cotracker --config.tracks.root=FOLDER_OF_PT_FILES
   python launch.py --config=configs/motion_seg.py --config.solver=flow_magnitude
 
+Tracks grouped by the low-rank loss over free masks, in place of their affinities:
+
+  python launch.py --config=configs/motion_seg.py --config.group.by=low_rank
+
 By a network that learns masks, of a clip or of a data set:
 
   python launch.py --config=configs/motion_seg.py:network             embedded clip
@@ -104,6 +108,9 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         texture=0.125,  # Of the mean corner strength, where points are sown.
     )
     config.group = dict(
+        # What cuts tracks into parts: affinity (of pairs, by a multicut) | low_rank
+        # (masks that are free on the tracks descend the low-rank loss; see low_rank).
+        by="affinity",
         lengths=(15, 5),  # Frames of windows; the short ones for tracks that end soon.
         piece=80,  # Frames that are grouped at once,
         overlap=40,  # and of them those that the next piece sees, too.
@@ -120,6 +127,24 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         least_motion=2.5,
         typical=75.0,
         least=6,
+    )
+    # Of group.by=low_rank; see methods/lowrank_masks.py and methods/lowrank_groups.py.
+    config.low_rank = dict(
+        masks=8,
+        rank=3,  # Singular values that are free; three are shape. [5, of raw tracks]
+        keep=3,  # Slow functions of time that a window is reduced to.
+        smooth=1.0,  # What a cut between tracks that are near and alike costs.
+        price=0.1,  # What masks in use cost.
+        start="spectral",  # Of the first descent, others are random | random
+        restarts=2,  # Descents, of which the best is kept.
+        steps=120,
+        batch=12,  # Windows of a step.
+        rate=0.2,
+        coldest=0.1,  # Temperature of masks at the end, from 1 on; 1 = no annealing.
+        merge=True,  # Masks whose union costs less.
+        # Squared difference, in squared noise, of a pair that does not hold a part
+        # together: a part in several pieces is several. 0 = it is one.
+        apart=4.0,
     )
     # Tracks that stand still by their images: shadows, what flow drags along.
     config.still = dict(  # See methods/still_points.py.

@@ -36,6 +36,8 @@ QUICKLY = [
     "experiments",
     "train",
     "methods/test_field_learning.py",
+    "methods/test_lowrank_groups.py",
+    "methods/test_lowrank_masks.py",
     "methods/test_mask_learning.py",
     "methods/test_published_run.py",
     "tasks/test_mask_networks.py",

@@ -15,6 +15,7 @@ from egojax.methods.motion_groups import (
     STATIC,
     UNKNOWN,
     GroupSettings,
+    PartOf,
     group_tracks,
     join_alike,
 )
@@ -39,6 +40,7 @@ def group_clip(
     overlap: int = 40,
     settings: GroupSettings | None = None,
     still_of: StillOf | None = None,
+    part_of: PartOf | None = None,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
@@ -50,6 +52,7 @@ def group_clip(
       piece: Frames that are grouped at once.
       overlap: Frames that a piece has in common with the next.
       still_of: See `still_points.find_still`; None = tracks are taken as they are.
+      part_of: See `motion_groups.group_tracks`.
       progress: Told how many frames are done, of how many.
 
     Raises:
@@ -59,7 +62,9 @@ def group_clip(
         raise ValueError(f"pieces of {piece} frames that overlap by {overlap}")
     found, heir, done = np.full(len(tracks), UNKNOWN), np.zeros(len(tracks), int), 0
     for start, stop in pieces(num_frames, piece, overlap):
-        group = _of_piece(tracks, start, stop, lengths, settings, still_of, seed)
+        group = _of_piece(
+            tracks, start, stop, lengths, settings, still_of, part_of, seed
+        )
         guess = inherit(tracks, found, heir, done, stop)
         found = joined(found, group, guess, together(tracks, group, start, stop))
         # Once more: now the bodies of this piece have names to pass on.
@@ -97,6 +102,7 @@ def _of_piece(
     lengths: Sequence[int],
     settings: GroupSettings | None,
     still_of: StillOf | None,
+    part_of: PartOf | None,
     seed: int,
 ) -> np.ndarray:
     group = np.full(len(tracks), UNKNOWN)
@@ -108,7 +114,7 @@ def _of_piece(
             if still_of is not None:
                 known = still_of(some).after(known)
                 some = [brought_to_rest(window, known.still) for window in some]
-            shorter = group_tracks(some, len(tracks), settings, seed, known)
+            shorter = group_tracks(some, len(tracks), settings, seed, known, part_of)
             group = np.where(group == UNKNOWN, joined(group, shorter), group)
             group = join_alike(some, group, settings)
     return group

@@ -15,7 +15,8 @@ distance between what rests.
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from scipy.spatial import KDTree
@@ -46,12 +47,29 @@ class GroupSettings:
     least: int = 6  # Tracks of a part.
 
 
+class Graph(NamedTuple):
+    """Pairs of tracks of some windows: neighbours, and any that rest."""
+
+    pairs: np.ndarray  # int64 (E, 2), each once, the smaller number first.
+    gap: np.ndarray  # (E,): squared difference of residuals, in what is allowed.
+
+    @property
+    def alike(self) -> np.ndarray:
+        """(E,), in (0, 1]: 1 = no difference."""
+        return 1 / (1 + self.gap)
+
+
+# Windows, their graph, how many tracks, a seed: to the part of each track, int (N,).
+PartOf = Callable[[Sequence[WindowMotion], Graph, int, int], np.ndarray]
+
+
 def group_tracks(
     windows: Sequence[WindowMotion],
     num_tracks: int,
     settings: GroupSettings | None = None,
     seed: int = 0,
     stillness: Stillness | None = None,
+    part_of: PartOf | None = None,
 ) -> np.ndarray:
     """The group of each track, int64 (N,).
 
@@ -59,6 +77,7 @@ def group_tracks(
       windows: Of tracks 0..N - 1.
       seed: Of the choice of distant edges.
       stillness: What images say of the tracks.
+      part_of: What cuts the tracks into parts; None = a multicut of the graph.
 
     Returns:
       `STATIC`, 1, 2, ... from the body with most tracks on, or `UNKNOWN` for tracks in
@@ -70,7 +89,12 @@ def group_tracks(
         return group
     numbers = np.unique(np.concatenate([w.tracks for w in windows]))
     windows = [w._replace(tracks=np.searchsorted(numbers, w.tracks)) for w in windows]
-    part = contract(len(numbers), *_graph(windows, len(numbers), settings, seed))
+    graph = track_graph(windows, len(numbers), settings, seed)
+    if part_of is None:
+        weights = np.clip(settings.tolerance - graph.gap, -settings.repulsion, None)
+        part = contract(len(numbers), graph.pairs, weights)
+    else:
+        part = part_of(windows, graph, len(numbers), seed)
     size = np.bincount(part)
     motion = _typical_motion(windows, part, settings)
     static = (size >= settings.least) & (motion < 1)
@@ -108,12 +132,19 @@ def join_alike(
 # --------------------------------------------------------------------------- graph
 
 
-def _graph(
+def track_graph(
     windows: Sequence[WindowMotion],
     num_tracks: int,
-    settings: GroupSettings,
-    seed: int,
-) -> tuple[np.ndarray, np.ndarray]:
+    settings: GroupSettings | None = None,
+    seed: int = 0,
+) -> Graph:
+    """How alike tracks move, in the window in which they are least so.
+
+    Args:
+      windows: One or more, of tracks 0..N - 1.
+      seed: Of the choice of pairs that rest.
+    """
+    settings = settings or GroupSettings()
     draw = np.random.default_rng(seed)
     noise = [max(settings.noise, window.noise) for window in windows]
     unrest = np.zeros(num_tracks)
@@ -139,8 +170,7 @@ def _graph(
     key, which = np.unique(key, return_inverse=True)
     gap = np.zeros(len(key))
     np.maximum.at(gap, which, np.concatenate(gaps))
-    weights = np.clip(settings.tolerance - gap, -settings.repulsion, None)
-    return np.stack([key // num_tracks, key % num_tracks], -1), weights
+    return Graph(np.stack([key // num_tracks, key % num_tracks], -1), gap)
 
 
 def _neighbour_pairs(middle: np.ndarray, count: int) -> np.ndarray:

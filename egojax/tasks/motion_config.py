@@ -16,6 +16,8 @@ from egojax.data.world.imperfect import PRESETS
 from egojax.errors import UsageError
 from egojax.methods.dense_flow import FLOWS, LEAST_SIDE
 from egojax.methods.group_masks import MaskSettings
+from egojax.methods.lowrank_groups import LowRankSettings
+from egojax.methods.lowrank_masks import LossSettings
 from egojax.methods.motion_groups import GroupSettings
 from egojax.methods.point_tracking import TrackSettings
 from egojax.methods.still_points import StillSettings
@@ -35,6 +37,8 @@ CHOICES = {
     "solver": ("points", *NETWORKS, *SOLVERS),
     "flow.method": (*FLOWS, motion_imports.FLOW, motion_imports.TRUE),
     "tracks.method": ("chain", motion_imports.TRACKS),
+    "group.by": ("affinity", "low_rank"),
+    "low_rank.start": ("spectral", "random"),
     "eval.protocol": MOTION_PROTOCOLS,
     "network.front": ("border", "look"),
     "network.front_by": ("clip", "frame"),
@@ -59,6 +63,9 @@ LEAST = {
     },
     **{f"group.{name}": 0 for name in ("distant", "moving", "least_motion", "typical")},
     **{f"group.{name}": 1 for name in ("neighbours", "least")},
+    **{f"low_rank.{name}": 1 for name in ("masks", "restarts", "batch", "keep")},
+    **{f"low_rank.{name}": 0 for name in ("rank", "steps", "smooth", "price", "apart")},
+    **{f"low_rank.{name}": 1e-6 for name in ("rate", "coldest")},
     "still.radius": 1,
     **{f"still.{name}": 0 for name in ("search", "apart")},
     **{f"still.{name}": -2 for name in ("least", "margin", "part_margin")},
@@ -83,6 +90,9 @@ MOST = {
     "group.typical": 100,
     "group.neighbours": 1000,
     "group.distant": 1000,
+    "low_rank.masks": 50,
+    "low_rank.restarts": 1000,
+    "low_rank.coldest": 1,
     "still.radius": 50,
     "still.search": 10,
     "masks.size": 200,
@@ -256,6 +266,19 @@ def group_settings(config: Any) -> GroupSettings:
     """What counts as the same motion."""
     names = {field.name for field in dataclasses.fields(GroupSettings)}
     return GroupSettings(**{k: v for k, v in config.group.items() if k in names})
+
+
+def low_rank_settings(config: Any) -> LowRankSettings:
+    """How masks are found that are free on the tracks."""
+    names = {field.name for field in dataclasses.fields(LowRankSettings)}
+    given = {k: v for k, v in config.low_rank.items() if k in names}
+    return LowRankSettings(loss=_loss_settings(config), **given)
+
+
+def _loss_settings(config: Any) -> LossSettings:
+    names = {field.name for field in dataclasses.fields(LossSettings)}
+    given = {k: v for k, v in config.low_rank.items() if k in names}
+    return LossSettings(noise=config.group.noise, **given)
 
 
 def still_settings(config: Any) -> StillSettings:

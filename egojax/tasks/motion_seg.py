@@ -21,11 +21,13 @@ from egojax.errors import FrameError, UsageError
 from egojax.methods import (
     clip_groups,
     group_masks,
+    lowrank_groups,
     motion_scores,
     point_tracking,
     still_points,
 )
 from egojax.methods.dense_flow import FLOWS
+from egojax.methods.motion_groups import PartOf
 from egojax.methods.motion_scores import JudgedFrame
 from egojax.task import Progress, Stage, Task
 from egojax.tasks import (
@@ -132,7 +134,7 @@ def _stages(config: Any) -> tuple[Stage, ...]:
         needs=(FLOW,),
         writes=(POINTS,),
     )
-    solved = _points_stages(config, group("group", "still"), shared)
+    solved = _points_stages(config, group("group", "low_rank", "still"), shared)
     if is_network:
         solved = motion_network.stages(config, flat)
     return (
@@ -276,11 +278,21 @@ def _group(
         overlap=config.group.overlap,
         settings=motion_config.group_settings(config),
         still_of=_still(config, clip, tracks) if config.still.check else None,
+        part_of=_part_of(config),
         seed=config.seed,
         progress=progress,
     )
     point_files.write_groups(folder.path / GROUPS, found)
     return []
+
+
+def _part_of(config: Any) -> PartOf | None:
+    if config.group.by == "affinity":
+        return None
+    return functools.partial(
+        lowrank_groups.low_rank_parts,
+        settings=motion_config.low_rank_settings(config),
+    )
 
 
 def _still(config: Any, clip: Clip, tracks: PointTracks) -> clip_groups.StillOf:

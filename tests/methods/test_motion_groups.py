@@ -13,48 +13,12 @@ from egojax.methods.motion_groups import (
     GroupSettings,
     group_tracks,
     join_alike,
+    track_graph,
 )
 from egojax.methods.motion_windows import WindowMotion, windows
 from egojax.methods.still_points import Stillness
 from egojax.types import PointTracks
-
-SIZE = (240, 432)
-
-
-def _clip(seed, bodies=2, frames=30, points=300, noise=0.2, still=()):
-    """A camera that pans and zooms over a plane, and disks that go their own ways.
-
-    Returns the tracks and the true group of each; bodies in `still` rest.
-    """
-    rng = np.random.default_rng(seed)
-    places = rng.uniform((5, 5), (427, 235), (points, 2))
-    centers = np.array([[90, 70], [330, 80], [200, 180]])[:bodies]
-    truth = np.zeros(points, int)
-    for k, center in enumerate(centers, 1):
-        truth[np.linalg.norm(places - center, axis=-1) < 34] = k
-    t = np.arange(frames)
-    zoom, pan = 1 + 0.003 * t, np.stack([1.5 * t, 2 * np.sin(t / 5)], -1)
-    xy = (places[None] - 200) * zoom[:, None, None] + 200 + pan[:, None]
-    for k in range(1, bodies + 1):
-        speed = rng.uniform(1.0, 1.6, 2) * rng.choice([-1, 1], 2)
-        if k not in still:
-            turn = 0.01 * t * rng.choice([-1, 1])
-            mine = truth == k
-            apart = xy[:, mine] - xy[:, mine].mean(1, keepdims=True)
-            rotated = np.stack(
-                [
-                    np.cos(turn)[:, None] * apart[..., 0]
-                    - np.sin(turn)[:, None] * apart[..., 1],
-                    np.sin(turn)[:, None] * apart[..., 0]
-                    + np.cos(turn)[:, None] * apart[..., 1],
-                ],
-                -1,
-            )
-            xy[:, mine] += rotated - apart + (speed * t[:, None])[:, None]
-    xy = xy + rng.normal(0, noise, xy.shape)
-    flat = np.moveaxis(xy, 0, 1).reshape(-1, 2).astype(np.float32)
-    first, count = np.zeros(points, np.int32), np.full(points, frames, np.int32)
-    return PointTracks(first, count, flat, SIZE), truth
+from tests.moving_points import SIZE, moving_points
 
 
 def _same_partition(found, truth):
@@ -69,7 +33,7 @@ def _group(tracks, frames=30, length=15):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_bodies_are_told_from_the_scene_and_from_each_other(seed):
-    tracks, truth = _clip(seed)
+    tracks, truth = moving_points(seed)
     found = _group(tracks)
     known = found != UNKNOWN
     assert known.mean() > 0.95
@@ -78,15 +42,41 @@ def test_bodies_are_told_from_the_scene_and_from_each_other(seed):
 
 
 def test_a_body_that_rests_is_part_of_the_scene():
-    tracks, truth = _clip(1, still=(2,))
+    tracks, truth = moving_points(1, still=(2,))
     found = _group(tracks)
     assert (found[truth == 2] == STATIC).mean() > 0.95
     assert (found[truth == 1] != STATIC).all() and (found[truth == 1] > STATIC).any()
 
 
+def test_pairs_of_one_motion_are_alike_and_those_of_two_are_not():
+    tracks, truth = moving_points(1)
+    some = list(windows(tracks, 0, 30, 15, 5))
+    graph = track_graph(some, len(tracks))
+    assert (graph.pairs[:, 0] < graph.pairs[:, 1]).all()
+    assert len(np.unique(graph.pairs, axis=0)) == len(graph.pairs)
+    first, second = truth[graph.pairs].T
+    assert np.median(graph.alike[first == second]) > 0.4
+    assert np.median(graph.alike[first != second]) < 0.1
+    np.testing.assert_allclose(graph.alike, 1 / (1 + graph.gap))
+
+
+def test_what_cuts_tracks_into_parts_can_be_another():
+    tracks, truth = moving_points(1)
+    some = list(windows(tracks, 0, 30, 15, 5))
+    asked = []
+
+    def part_of(given, graph, count, seed):
+        asked.append((len(given), graph.pairs.max() < count, count, seed))
+        return truth
+
+    found = group_tracks(some, len(tracks), seed=7, part_of=part_of)
+    assert asked == [(len(some), True, len(tracks), 7)]
+    assert _same_partition(found, truth) and (found[truth == 0] == STATIC).all()
+
+
 def test_a_part_that_its_images_tell_to_stand_still_is_part_of_the_scene():
     """A shadow: most of what is known of it decides, not what is not known."""
-    tracks, truth = _clip(1)
+    tracks, truth = moving_points(1)
     some = list(windows(tracks, 0, 30, 15, 5))
     known = truth > 0
     known[np.flatnonzero(truth == 2)[::3]] = False
@@ -102,7 +92,7 @@ def test_a_part_that_its_images_tell_to_stand_still_is_part_of_the_scene():
 
 
 def test_what_images_say_of_windows_is_asked_length_by_length():
-    tracks, truth = _clip(1)
+    tracks, truth = moving_points(1)
     asked = []
 
     def still_of(some):
@@ -117,14 +107,14 @@ def test_what_images_say_of_windows_is_asked_length_by_length():
 
 
 def test_bodies_are_numbered_from_the_largest_on():
-    tracks, _ = _clip(3, bodies=3)
+    tracks, _ = moving_points(3, bodies=3)
     found = _group(tracks)
     size = np.bincount(found[found > 0])[1:]
     assert len(size) == 3 and (np.diff(size) <= 0).all()
 
 
 def test_without_motion_all_is_static():
-    tracks, _ = _clip(0, still=(1, 2))
+    tracks, _ = moving_points(0, still=(1, 2))
     found = _group(tracks)
     assert (found == STATIC).mean() > 0.95 and not (found > STATIC).any()
 
@@ -150,7 +140,7 @@ def test_numbers_of_tracks_do_not_matter():
 
     Distant edges are drawn by the order.
     """
-    tracks, _ = _clip(2, points=600)
+    tracks, _ = moving_points(2, points=600)
     order = np.random.default_rng(0).permutation(len(tracks))
     rows = tracks.offset[order, None] + np.arange(30)
     mixed = PointTracks(
@@ -166,7 +156,7 @@ def test_numbers_of_tracks_do_not_matter():
 
 
 def test_windows_hold_the_tracks_that_last_through_them_and_end_with_the_clip():
-    tracks, _ = _clip(0)
+    tracks, _ = moving_points(0)
     found = list(windows(tracks, 0, 30, 12, 5))
     assert [w.start for w in found] == [0, 5, 10, 15, 18]
     for window in found:
@@ -175,17 +165,17 @@ def test_windows_hold_the_tracks_that_last_through_them_and_end_with_the_clip():
 
 
 def test_a_window_longer_than_the_clip_is_none():
-    tracks, _ = _clip(0)
+    tracks, _ = moving_points(0)
     assert not list(windows(tracks, 0, 30, 31, 5))
 
 
 def test_a_window_of_few_points_is_left_out():
-    tracks, _ = _clip(0, points=motion_windows.LEAST_POINTS - 1, bodies=0)
+    tracks, _ = moving_points(0, points=motion_windows.LEAST_POINTS - 1, bodies=0)
     assert not list(windows(tracks, 0, 30, 10, 5))
 
 
 def test_a_body_that_was_found_in_two_pieces_is_one_again():
-    tracks, truth = _clip(0)
+    tracks, truth = moving_points(0)
     some = list(windows(tracks, 0, 30, 5, 2))
     cut = truth.copy()
     cut[np.flatnonzero(truth == 1)[::2]] = 7
@@ -194,7 +184,7 @@ def test_a_body_that_was_found_in_two_pieces_is_one_again():
 
 
 def test_bodies_in_no_common_window_stay_apart_and_no_bodies_are_none():
-    tracks, truth = _clip(0)
+    tracks, truth = moving_points(0)
     np.testing.assert_array_equal(join_alike([], truth), truth)
     some = list(windows(tracks, 0, 30, 5, 2))
     nothing = np.where(truth > 0, UNKNOWN, STATIC)
@@ -220,7 +210,7 @@ def test_pieces_overlap_and_reach_the_end(count, expected):
 
 def test_a_long_clip_keeps_the_numbers_of_its_bodies():
     """90 frames in pieces of 30: every track is cut, and none changes its group."""
-    tracks, truth = _clip(0, frames=90, noise=0.1)
+    tracks, truth = moving_points(0, frames=90, noise=0.1)
     seen = []
     found = group_clip(
         tracks,
@@ -264,13 +254,13 @@ def test_numbers_of_bodies_leave_none_out():
 
 
 def test_pieces_that_do_not_get_on_are_refused():
-    tracks, _ = _clip(0)
+    tracks, _ = moving_points(0)
     with pytest.raises(ValueError, match="pieces of 10 frames that overlap by 10"):
         clip_groups.group_clip(tracks, 30, piece=10, overlap=10)
 
 
 def test_a_seed_gives_the_same_groups_again():
-    tracks, _ = _clip(4)
+    tracks, _ = moving_points(4)
     some = list(windows(tracks, 0, 30, 15, 5))
     found = [motion_groups.group_tracks(some, 300, GroupSettings(), 3) for _ in "ab"]
     np.testing.assert_array_equal(*found)
