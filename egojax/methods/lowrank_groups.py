@@ -156,12 +156,12 @@ def _descent(
     )
     part = np.asarray(logits.argmax(1))
     if settings.merge:
-        part = merged(problem, part, settings)
+        part = _merged(problem, part, settings)
     masks = jax.nn.one_hot(part, settings.masks)
     return float(mask_loss(problem, masks, settings.loss)), part
 
 
-def merged(
+def _merged(
     problem: MaskProblem, part: np.ndarray, settings: LowRankSettings
 ) -> np.ndarray:
     """Parts of which no two would cost less as one.

@@ -10,9 +10,9 @@ in the position, however short the window is.
 Differs from LRTL (Karazija et al. 2024), whose tracks are as they were followed and
 whose rank is 5: of windows of 41 frames. Of five or fifteen frames, most motions are
 straight lines in time, and the two values that are free beyond shape hold them all,
-whoever they are of; see experiments/results/motion_seg.md. What near scenes have of
-parallax leaves its mark in one mask as in the other. Beyond the paper are the costs of
-pairs that are cut and of masks in use.
+whoever they are of; near scenes have more parallax than they can hold. See
+experiments/results/motion_seg.md. Beyond the paper are the costs of pairs that are cut
+and of masks in use.
 """
 
 import dataclasses
@@ -72,36 +72,38 @@ def mask_problem(
     All is padded, so that few programs compile.
     """
     size = _padded(max(len(window.tracks) for window in windows))
-    frames = max(len(window.residual) for window in windows)
-    keep = min(settings.keep, frames)
-    rows = []
-    for window in windows:
-        level = max(settings.noise, window.noise)
-        # Padded first: of one size, so that one program compiles.
-        motion = _wide(np.moveaxis(window.residual, 1, 2) / level, size)
-        motion = stack_tracks(np.moveaxis(motion, 2, 1))
-        slow = np.asarray(reduce_tracks(motion, keep).tracks)
-        # A window of fewer frames than others has zeros: they change no value.
-        slow = np.pad(slow, ((0, 2 * keep - len(slow)), (0, 0)))
-        rows.append(np.concatenate([_wide(_shape(window.middle), size), slow]))
+    keep = min(settings.keep, max(len(window.residual) for window in windows))
+    rows = [_matrix(window, size, keep, settings.noise) for window in windows]
     matrix = jnp.asarray(np.stack(rows), jnp.float32)
-    tracks = np.stack([_wide(window.tracks, size) for window in windows])
     there = np.stack([_wide(np.ones(len(w.tracks)), size) for w in windows])
     there = jnp.asarray(there, jnp.float32)
-    unit = _by_window(
-        lambda x: lowrank_tail(x[0], x[1][None], settings.rank)[0], (matrix, there)
-    )
+    tails = functools.partial(lowrank_tail, rank=settings.rank)
     count, edges = _roomy(num_tracks), _roomy(len(graph.pairs))
     share = _wide(np.full(num_tracks, 1 / num_tracks), count)
     return MaskProblem(
         matrix,
-        jnp.asarray(tracks),
+        jnp.asarray(np.stack([_wide(window.tracks, size) for window in windows])),
         there,
-        unit,
+        _by_window(lambda x: tails(x[0], x[1][None])[0], (matrix, there)),
         jnp.asarray(_wide(graph.pairs.T, edges).T),
         jnp.asarray(_wide(graph.alike, edges), jnp.float32),
         jnp.asarray(share, jnp.float32),
     )
+
+
+def _matrix(window: WindowMotion, size: int, keep: int, noise: float) -> np.ndarray:
+    """(3 + 2 keep, size): the shape of a window's points, and their slow motion."""
+    level = max(noise, window.noise)
+    # Padded first: of one size, so that one program compiles.
+    motion = _wide(np.moveaxis(window.residual, 1, 2) / level, size)
+    motion = stack_tracks(np.moveaxis(motion, 2, 1))
+    slow = np.asarray(reduce_tracks(motion, keep).tracks)
+    # A window of fewer frames than others has zeros: they change no value.
+    slow = np.pad(slow, ((0, 2 * keep - len(slow)), (0, 0)))
+    apart = window.middle - window.middle.mean(0)
+    spread = max(float(np.sqrt((apart**2).mean())), 1e-6)
+    shape = np.concatenate([apart.T / spread, np.ones((1, len(apart)))])
+    return np.concatenate([_wide(SHAPE * shape, size), slow])
 
 
 def _padded(count: int) -> int:
@@ -117,13 +119,6 @@ def _wide(values: np.ndarray, size: int) -> np.ndarray:
     """With zeros at the end of the last axis."""
     pad = [(0, 0)] * (values.ndim - 1) + [(0, size - values.shape[-1])]
     return np.pad(values, pad)
-
-
-def _shape(middle: np.ndarray) -> np.ndarray:
-    """(3, n): x, y, 1, of a spread of one, and much larger than motion."""
-    apart = middle - middle.mean(0)
-    spread = max(float(np.sqrt((apart**2).mean())), 1e-6)
-    return SHAPE * np.concatenate([apart.T / spread, np.ones((1, len(middle)))])
 
 
 def _by_window(fn: Callable[[tuple], Array], given: tuple) -> Array:

@@ -24,10 +24,10 @@ PLAIN = LossSettings(smooth=0.0, price=0.0)
 NONE = Graph(np.zeros((0, 2), np.int64), np.zeros(0))
 
 
-def _problem(seed=1, length=15, settings=PLAIN, bodies=2, **words):
+def _problem(seed=1, length=15, settings=PLAIN, hop=5):
     """Windows, their graph, the problem and the true group of each track."""
-    tracks, truth = moving_points(seed, bodies=bodies, **words)
-    some = list(windows(tracks, 0, 30, length, 5))
+    tracks, truth = moving_points(seed)
+    some = list(windows(tracks, 0, 30, length, hop))
     graph = track_graph(some, len(tracks))
     return some, graph, mask_problem(some, graph, len(tracks), settings), truth
 
@@ -63,9 +63,11 @@ def _reference(some, part, count, settings):
     return total / one
 
 
-@pytest.mark.parametrize("length", [15, 5])
-def test_tails_are_what_no_affine_motion_explains(length):
-    some, _, problem, truth = _problem(length=length)
+@pytest.mark.parametrize(("length", "hop"), [(15, 5), (5, 2)])
+def test_tails_are_what_no_affine_motion_explains(length, hop):
+    """Of four windows, and of so many that they are worked on in two pieces."""
+    some, _, problem, truth = _problem(length=length, hop=hop)
+    assert len(some) == {5: 4, 2: 14}[hop]
     found = mask_tails(problem, _masks(problem, truth), PLAIN.rank)
     expected = _reference(some, truth, 3, PLAIN)
     np.testing.assert_allclose(found[:3], expected, rtol=2e-3)
