@@ -140,7 +140,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         steps=120,
         batch=12,  # Windows of a step.
         rate=0.2,
-        coldest=0.1,  # Temperature of masks at the end, from 1 on; 1 = no annealing.
+        coldest=1.0,  # Temperature of masks at the end, from 1 on; 1 = no annealing.
         merge=True,  # Masks whose union costs less.
         # Squared difference, in squared noise, of a pair that does not hold a part
         # together: a part in several pieces is several. 0 = it is one.

@@ -2,9 +2,9 @@
 
 Each track has a share in K masks, free variables that descend the loss of
 `lowrank_masks`. It has local minima: so the first descent starts from a spectral
-embedding of the tracks' affinities, others by chance; masks are soft at first and get
-harder; what was cut too much is merged while that lowers the loss of hard masks; and
-the descent that ends lowest is kept.
+embedding of the tracks' affinities, others by chance; masks are soft at first (on
+request annealed); what was cut too much is merged while that lowers the loss of hard
+masks; and the descent that ends lowest is kept.
 
 Source: Karazija et al. 2024 (LRTL); Ng et al. 2001 (spectral clustering), Amini et al.
 2013 (with a little affinity between all, so that outliers are no clusters).
@@ -50,7 +50,7 @@ class LowRankSettings:
     steps: int = 120  # Of each.
     batch: int = 12  # Windows of a step.
     rate: float = 0.2  # Of Adam, in logits.
-    coldest: float = 0.1  # Temperature of the last step, from 1 on.
+    coldest: float = 1.0  # Temperature of the last step, from 1 on; 1 = no annealing.
     merge: bool = True  # Masks whose union costs less.
     apart: float = 4.0  # Gap of pairs that do not hold a part together; 0 = any does.
 
