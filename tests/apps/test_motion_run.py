@@ -131,8 +131,9 @@ def test_tracks_are_grouped_by_the_low_rank_loss_where_it_is_asked(
 ):
     run = tmp_path / "run"
     shutil.copytree(finished, run)
-    words = ["--config.show.official=True", "--config.group.by=low_rank"]
-    words += ["--config.low_rank.masks=4", "--config.low_rank.steps=40"]
+    words = ["--config.show.overlay=False", "--config.show.report=False"]
+    words += ["--config.group.by=low_rank", "--config.low_rank.steps=40"]
+    words += ["--config.low_rank.masks=4", "--config.low_rank.restarts=1"]
     assert launch(clip, run, *words) == 0
     assert "group.by is 'low_rank', was 'affinity'" in capsys.readouterr().out
     names = arrays.read_json(folder_of(run) / "scores.json")["names"]
