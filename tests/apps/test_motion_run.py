@@ -62,9 +62,10 @@ def test_the_masks_are_the_files(finished, clip):
     hard = folder_of(finished) / "official" / "hard" / "disk" / "00008.png"
     np.testing.assert_array_equal(motion_results.read_hard(hard), labels)
     soft = folder_of(finished) / "official" / "soft" / "disk" / "00008.npz"
-    np.testing.assert_array_equal(
-        motion_results.read_soft(soft).foreground > 0.5, labels > 0
-    )
+    foreground = motion_results.read_soft(soft).foreground
+    is_clear = np.abs(foreground - 0.5) > 1e-3  # Files have half floats.
+    assert is_clear.mean() > 0.99
+    np.testing.assert_array_equal(foreground[is_clear] > 0.5, labels[is_clear] > 0)
 
 
 def test_flow_and_tracks_are_those_of_the_frames(finished):
