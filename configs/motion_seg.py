@@ -26,9 +26,9 @@ Flow and tracks of other tools, a baseline that needs flow alone:
       --config.tracks.method=cotracker --config.tracks.root=FOLDER_OF_PT_FILES
   python launch.py --config=configs/motion_seg.py --config.solver=flow_magnitude
 
-Tracks grouped by the low-rank loss over free masks, in place of their affinities:
+Tracks grouped by how alike they move, pair by pair, in place of the low-rank loss:
 
-  python launch.py --config=configs/motion_seg.py --config.group.by=low_rank
+  python launch.py --config=configs/motion_seg.py --config.group.by=affinity
 
 By a network that learns masks, of a clip or of a data set:
 
@@ -108,9 +108,9 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         texture=0.125,  # Of the mean corner strength, where points are sown.
     )
     config.group = dict(
-        # What cuts tracks into parts: affinity (of pairs, by a multicut) | low_rank
-        # (masks that are free on the tracks descend the low-rank loss; see low_rank).
-        by="affinity",
+        # What cuts tracks into parts: low_rank (masks that are free on the tracks
+        # descend the low-rank loss; see low_rank) | affinity (of pairs, by a multicut).
+        by="low_rank",
         lengths=(15, 5),  # Frames of windows; the short ones for tracks that end soon.
         piece=80,  # Frames that are grouped at once,
         overlap=40,  # and of them those that the next piece sees, too.
@@ -258,6 +258,7 @@ def _smoke(config):
     config.data.max_frames = 16
     config.group.lengths = (7, 5)
     config.group.least_motion = 1.0
+    config.low_rank.update(masks=4, restarts=1, steps=40)
     config.tracks.stride = 4
     config.network.update(
         steps=20,

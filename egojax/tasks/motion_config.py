@@ -37,7 +37,7 @@ CHOICES = {
     "solver": ("points", *NETWORKS, *SOLVERS),
     "flow.method": (*FLOWS, motion_imports.FLOW, motion_imports.TRUE),
     "tracks.method": ("chain", motion_imports.TRACKS),
-    "group.by": ("affinity", "low_rank"),
+    "group.by": ("low_rank", "affinity"),
     "low_rank.start": ("spectral", "random"),
     "eval.protocol": MOTION_PROTOCOLS,
     "network.front": ("border", "look"),

@@ -127,16 +127,15 @@ def test_other_groups_run_what_depends_on_them_alone(clip, finished, tmp_path, c
     assert flow.stat().st_mtime_ns == before
 
 
-def test_tracks_are_grouped_by_the_low_rank_loss_where_it_is_asked(
+def test_tracks_are_grouped_by_their_affinities_where_it_is_asked(
     clip, finished, tmp_path, capsys
 ):
     run = tmp_path / "run"
     shutil.copytree(finished, run)
     words = ["--config.show.overlay=False", "--config.show.report=False"]
-    words += ["--config.group.by=low_rank", "--config.low_rank.steps=40"]
-    words += ["--config.low_rank.masks=4", "--config.low_rank.restarts=1"]
+    words += ["--config.group.by=affinity"]
     assert launch(clip, run, *words) == 0
-    assert "group.by is 'low_rank', was 'affinity'" in capsys.readouterr().out
+    assert "group.by is 'affinity', was 'low_rank'" in capsys.readouterr().out
     names = arrays.read_json(folder_of(run) / "scores.json")["names"]
     assert names["J"] > 0.85 and names["tracks_ARI"] > 0.9
 
@@ -190,7 +189,7 @@ def test_a_frame_that_cannot_be_read_is_left_out_and_told(clip, tmp_path, capsys
         ),
         (["--config.group.overlap=80"], "expected less than"),
         (["--config.masks.floor=1e300"], "config.masks.floor=1e+300: above 1e+06"),
-        (["--config.group.by=colour"], "config.group.by=colour: there are affinity"),
+        (["--config.group.by=colour"], "config.group.by=colour: there are low_rank"),
         (["--config.low_rank.start=warm"], "config.low_rank.start=warm: there are"),
         (["--config.low_rank.masks=0"], "config.low_rank.masks=0: below 1"),
         (["--config.low_rank.coldest=2.0"], "config.low_rank.coldest=2.0: above 1"),
