@@ -204,21 +204,6 @@ def scores_along_edges(
     return _to_pixels(image, nodes, shares, settings)
 
 
-def labels_of_points(scores: np.ndarray, points_xy: np.ndarray) -> np.ndarray:
-    """The group with the highest score at each point, int32 (N,); -1 outside.
-
-    Args:
-      scores: (K, H, W).
-      points_xy: Float (N, 2), pixels.
-    """
-    labels = scores.argmax(0).astype(np.int32)
-    out = np.full(len(points_xy), -1, np.int32)
-    is_in = _is_inside(points_xy, labels.shape)
-    x, y = np.floor(points_xy[is_in]).astype(np.int64).T
-    out[is_in] = labels[y, x]
-    return out
-
-
 # ----------------------------------------------------------------------- frame by frame
 
 

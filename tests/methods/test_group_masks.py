@@ -9,7 +9,6 @@ from egojax.errors import FrameError
 from egojax.methods.group_masks import (
     MaskSettings,
     group_scores,
-    labels_of_points,
     mask_step,
     scores_along_edges,
     soft_masks,
@@ -278,16 +277,6 @@ def test_a_group_is_remembered_without_points_and_forgotten_when_it_is_gone():
         for frame in soft_masks(Source.of(frames), tracks, groups, 2)
     ]
     assert found == [[0, 1]] * 4 + [[0, 1], [0]]
-
-
-def test_points_get_the_group_of_the_pixel_that_they_are_in():
-    scores = np.zeros((3, 2, 4), np.float32)
-    scores[[2, 1, 1], [0, 0, 1], [0, 3, 2]] = 1
-    points = np.float32([[0, 0], [0.99, 0.5], [3.5, 0], [2.5, 1.5], [1, 1], [4, 0]])
-    found = labels_of_points(scores, points)
-    np.testing.assert_array_equal(found, [2, 2, 1, 1, 0, -1])
-    assert labels_of_points(scores, np.zeros((0, 2))).shape == (0,)
-    assert labels_of_points(scores, np.float32([[np.nan, 0]]))[0] == -1
 
 
 def test_scores_of_pixels_follow_the_edges_of_the_image():
