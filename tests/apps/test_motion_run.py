@@ -115,27 +115,21 @@ def test_a_run_stopped_in_its_flow_goes_on(clip, finished, tmp_path, monkeypatch
             np.testing.assert_array_equal(old[key], new[key])
 
 
-def test_other_groups_run_what_depends_on_them_alone(clip, finished, tmp_path, capsys):
-    run = tmp_path / "run"
-    quiet = ["--config.show.overlay=False", "--config.show.report=False"]
-    assert launch(clip, run, *quiet) == 0
-    flow = folder_of(run) / "flow" / "gap1" / "00000.npz"
-    before = flow.stat().st_mtime_ns
-    assert launch(clip, run, *quiet, "--config.group.least=9") == 0
-    out = capsys.readouterr().out
-    assert "group, masks, score, show run again" in out
-    assert flow.stat().st_mtime_ns == before
-
-
 def test_tracks_are_grouped_by_their_affinities_where_it_is_asked(
     clip, finished, tmp_path, capsys
 ):
+    """And only what depends on groups runs again."""
     run = tmp_path / "run"
     shutil.copytree(finished, run)
+    flow = folder_of(run) / "flow" / "gap1" / "00000.npz"
+    before = flow.stat().st_mtime_ns
     words = ["--config.show.overlay=False", "--config.show.report=False"]
-    words += ["--config.group.by=affinity"]
+    words += ["--config.show.official=True", "--config.group.by=affinity"]
     assert launch(clip, run, *words) == 0
-    assert "group.by is 'affinity', was 'low_rank'" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "group, masks, score, show run again" in out
+    assert "group.by is 'affinity', was 'low_rank'" in out
+    assert flow.stat().st_mtime_ns == before
     names = arrays.read_json(folder_of(run) / "scores.json")["names"]
     assert names["J"] > 0.85 and names["tracks_ARI"] > 0.9
 
