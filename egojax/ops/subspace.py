@@ -155,12 +155,12 @@ def _product(tail: _Tail, points: Array) -> Array:
     half = len(points) // 2
     ways = points[:half], points[half:]
     means = jnp.stack([way.sum(0) / max(len(way), 1) for way in ways])
-    near = jnp.concatenate(
-        [way - mean[None] for way, mean in zip(ways, means, strict=True)]
-    )
-    exact = functools.partial(jnp.einsum, precision=lax.Precision.HIGHEST)
-    return exact("kdr,dn->krn", tail.factor, near) + exact(
-        "kcr,cn->krn", tail.sums, means
+    near = [way - mean[None] for way, mean in zip(ways, means, strict=True)]
+    return jnp.einsum(
+        "kdr,dn->krn",
+        jnp.concatenate([tail.factor, tail.sums], axis=1),
+        jnp.concatenate([*near, means]),
+        precision=lax.Precision.HIGHEST,
     )
 
 
