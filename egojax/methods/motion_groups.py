@@ -3,9 +3,10 @@
 Tracks are the nodes of a graph. Its edges join neighbours of a window, and attract
 where what is left of both without the dominant motion is alike in every window that
 has both; they repel where it is not in any. Tracks that rest in all windows attract
-each other from wherever they are. The graph falls into parts (`multicut`). A part that
-the dominant motion explains is static, or one that its images tell to be (see
-`still_points`); the others are joined where they move alike.
+each other from wherever they are. The graph falls into parts by a multicut, or by what
+the caller brings: the job brings the low-rank loss (`lowrank_groups`), unless asked
+otherwise. A part that the dominant motion explains is static, or one that its images
+tell to be (see `still_points`); the others are joined where they move alike.
 
 Source: Ochs et al. 2014 (the largest difference over time tells tracks apart); Keuper
 et al. 2015 (multicut of tracks, which finds the number of parts). Differs: residuals

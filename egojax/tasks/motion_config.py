@@ -260,35 +260,32 @@ def names_apart(frame_ids: Sequence[str]) -> tuple[str, ...]:
 
 def track_settings(config: Any) -> TrackSettings:
     """How points are sown and lost."""
-    names = {field.name for field in dataclasses.fields(TrackSettings)}
-    return TrackSettings(**{k: v for k, v in config.tracks.items() if k in names})
+    return TrackSettings(**_fields_of(TrackSettings, config.tracks))
 
 
 def group_settings(config: Any) -> GroupSettings:
     """What counts as the same motion."""
-    names = {field.name for field in dataclasses.fields(GroupSettings)}
-    return GroupSettings(**{k: v for k, v in config.group.items() if k in names})
+    return GroupSettings(**_fields_of(GroupSettings, config.group))
 
 
 def low_rank_settings(config: Any) -> LowRankSettings:
     """How masks are found that are free on the tracks."""
-    names = {field.name for field in dataclasses.fields(LowRankSettings)}
-    given = {k: v for k, v in config.low_rank.items() if k in names}
-    return LowRankSettings(loss=_loss_settings(config), **given)
-
-
-def _loss_settings(config: Any) -> LossSettings:
-    names = {field.name for field in dataclasses.fields(LossSettings)}
-    given = {k: v for k, v in config.low_rank.items() if k in names}
-    return LossSettings(noise=config.group.noise, **given)
+    cost = _fields_of(LossSettings, config.low_rank)
+    loss = LossSettings(noise=config.group.noise, **cost)
+    return LowRankSettings(loss=loss, **_fields_of(LowRankSettings, config.low_rank))
 
 
 def still_settings(config: Any) -> StillSettings:
     """When images say that a track stands still."""
-    names = {field.name for field in dataclasses.fields(StillSettings)}
-    return StillSettings(**{k: v for k, v in config.still.items() if k in names})
+    return StillSettings(**_fields_of(StillSettings, config.still))
 
 
 def mask_settings(config: Any) -> MaskSettings:
     """How what points say is spread over the pixels."""
     return MaskSettings(**config.masks)
+
+
+def _fields_of(kind: type, section: Any) -> dict[str, Any]:
+    """What a section of the config says of the fields of a dataclass."""
+    names = {field.name for field in dataclasses.fields(kind)}
+    return {name: value for name, value in section.items() if name in names}
