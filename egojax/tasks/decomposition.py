@@ -13,7 +13,6 @@ from jax.experimental import multihost_utils
 from egojax.data import arrays, images, neuraldiff, pickles, stream_images, weight_files
 from egojax.data.runs import ClipFolder
 from egojax.data.stream import find_layer
-from egojax.data.values import flatten
 from egojax.data.weight_files import WeightFile
 from egojax.errors import FrameError, UsageError
 from egojax.methods import field_frames, field_scene, field_scores
@@ -29,6 +28,7 @@ from egojax.tasks import (
     field_config,
     field_models,
     field_training,
+    settings,
     trained_fields,
 )
 from egojax.tasks.epic_benchmark import ClipBenchmark
@@ -59,12 +59,7 @@ def make(config: Any, mode: str, folder: pathlib.Path) -> Task:
 
 def _stages(config: Any) -> tuple[Stage, ...]:
     """The chain. What no stage is said to read, the clip or the fields depend on."""
-    flat = flatten(config.to_dict())
-
-    def group(name: str) -> dict[str, Any]:
-        return {k: v for k, v in flat.items() if k.split(".")[0] == name}
-
-    judged = group("eval")
+    judged = settings.fields(config, "eval")
     del judged["eval.benchmark"]  # The clip depends on it.
     return (
         Stage(
@@ -76,7 +71,7 @@ def _stages(config: Any) -> tuple[Stage, ...]:
         Stage(
             "render",
             functools.partial(_render, config),
-            reads=group("render"),
+            reads=settings.fields(config, "render"),
             needs=(FIELDS,),
             writes=(STREAMS, FIXED, "render.json"),
         ),

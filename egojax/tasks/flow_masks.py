@@ -1,5 +1,6 @@
 """The baselines of motion segmentation as a stage: masks from flow alone."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -12,8 +13,9 @@ from egojax.data.stream import host_frames
 from egojax.errors import FrameError
 from egojax.methods import motion_baselines
 from egojax.methods.motion_baselines import ClusterSettings
-from egojax.task import Progress
-from egojax.tasks.motion_folder import LABELS, read_flow
+from egojax.task import Progress, Stage
+from egojax.tasks import settings
+from egojax.tasks.motion_folder import FLOW, LABELS, OFFICIAL, read_flow
 from egojax.types import Clip, SkippedFrame
 
 # Values of config.solver. A frame's image and flow -> labels int32 (H, W), 0 = at rest.
@@ -22,9 +24,22 @@ SOLVERS: dict[str, Callable[[Any], Solver]] = {
     "flow_magnitude": lambda config: _magnitude,
     "flow_clusters": lambda config: _Clusters(config),
 }
+# What masks depend on, those of points, too: what is told of a change is the solver.
+READS = ("solver", "clusters", "masks", "show.official")
 
 
-def masks(
+def stage(config: Any) -> Stage:
+    """Masks, in place of tracks, groups and their masks."""
+    return Stage(
+        "masks",
+        functools.partial(_masks, config),
+        reads=settings.fields(config, *READS),
+        needs=(FLOW,),
+        writes=(LABELS, *OFFICIAL),
+    )
+
+
+def _masks(
     config: Any, clip: Clip, folder: ClipFolder, progress: Progress
 ) -> list[SkippedFrame]:
     """Writes the label map of every frame that has an image and flow."""

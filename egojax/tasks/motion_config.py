@@ -197,6 +197,11 @@ def gaps(config: Any) -> tuple[int, ...]:
     return tuple(sorted({1, *more}))
 
 
+def fields_of_gaps(config: Any) -> tuple[str, ...]:
+    """The fields that gaps depend on."""
+    return ("network.gaps",) if config.solver in NETWORKS else ()
+
+
 def both_ways(config: Any) -> tuple[int, ...]:
     """The same gaps forward and back."""
     return tuple(way * gap for gap in gaps(config) for way in (1, -1))

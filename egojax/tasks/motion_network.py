@@ -25,7 +25,7 @@ from egojax.methods.mask_fronts import FrontEvidence
 from egojax.methods.mask_learning import MaskNet
 from egojax.methods.motion_clips import fitted_flow
 from egojax.task import Progress, Stage
-from egojax.tasks import mask_networks, mask_training, motion_folder
+from egojax.tasks import mask_networks, mask_training, motion_folder, settings
 from egojax.tasks.mask_networks import FILE, Kind
 from egojax.tasks.motion_folder import FLOW, GROUPS, LABELS, OFFICIAL, POINTS
 from egojax.train import distributed
@@ -80,27 +80,20 @@ def learns(config: Any, folder: pathlib.Path) -> dict[str, Any]:
 # -------------------------------------------------------------------------- the stages
 
 
-def stages(config: Any, flat: dict[str, Any]) -> tuple[Stage, ...]:
-    """How a network solves a clip, behind the stage `tracks`.
-
-    Args:
-      config: Of the job.
-      flat: Its fields by their full names.
-    """
-    is_given = any(flat[name] for name in WEIGHTS)
-    groups = ["network"]
-    if config.solver == "official":
-        groups.append("official")
+def stages(config: Any) -> tuple[Stage, ...]:
+    """How a network solves a clip, behind the stage `tracks`."""
+    groups = ("network", "official") if config.solver == "official" else ("network",)
     learned = {
-        k: v
-        for k, v in flat.items()
-        if k.split(".")[0] in groups and k not in (*SHOWN, *WEIGHTS) and not is_free(k)
+        name: value
+        for name, value in settings.fields(config, *groups).items()
+        if name not in (*SHOWN, *WEIGHTS) and not is_free(name)
     }
     backbone = [name for name in ("official.backbone",) if name in learned]
-    shown = {k: flat[k] for k in SHOWN}
-    shown |= {k: v for k, v in flat.items() if k.startswith("masks.")}
+    given = settings.fields(config, *WEIGHTS)
+    is_given = any(given.values())
+    shown = settings.fields(config, *SHOWN, "masks")
     if is_given:  # What they are of is checked where they are read.
-        shown |= learned | {name: flat[name] for name in WEIGHTS}
+        shown |= learned | given
     masks = Stage(
         "masks",
         functools.partial(_masks, config),

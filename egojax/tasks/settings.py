@@ -6,6 +6,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from egojax.data.values import flatten
 from egojax.errors import UsageError
 
 
@@ -47,6 +48,12 @@ def check(
             problems.append(f"config.{name}={value}: not a finite number")
     if problems:
         raise UsageError.from_problems(problems)
+
+
+def fields(config: Any, *names: str) -> dict[str, Any]:
+    """Fields, and all fields of groups, by their full names ("eval.depth", "show")."""
+    flat = flatten(config.to_dict())
+    return {k: v for k, v in flat.items() if k in names or k.split(".")[0] in names}
 
 
 def _numbers(config: Any, prefix: str = "") -> Iterator[tuple[str, float]]:

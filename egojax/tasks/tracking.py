@@ -11,7 +11,6 @@ import numpy as np
 from egojax.data import arrays, egoseg3d, observations, results, segmaps
 from egojax.data.runs import ClipFolder
 from egojax.data.stream import host_frames
-from egojax.data.values import flatten
 from egojax.data.world.imperfect import PRESETS
 from egojax.errors import UsageError
 from egojax.methods import evaluation, lifting, observing, place_errors, track_table
@@ -125,7 +124,7 @@ def _stages(config: Any) -> tuple[Stage, ...]:
         Stage(
             "track",
             functools.partial(_track, config),
-            reads=_fields(config, "assoc", "depth.smooth"),
+            reads=settings.fields(config, "assoc", "depth.smooth"),
             files=assoc_config.FILES,
             needs=("observations",),
             writes=("tracks.npz",),
@@ -133,24 +132,18 @@ def _stages(config: Any) -> tuple[Stage, ...]:
         Stage(
             "labels",
             functools.partial(_labels, config),
-            reads=_fields(config, "show.official"),
+            reads=settings.fields(config, "show.official"),
             needs=("tracks.npz",),
             writes=("labels", "pred.json", *TREE),
         ),
         Stage(
             "score",
             functools.partial(_score, config),
-            reads=_fields(config, "eval.depth", "show.official"),
+            reads=settings.fields(config, "eval.depth", "show.official"),
             needs=("observations", "tracks.npz"),
             writes=SCORES,
         ),
     )
-
-
-def _fields(config: Any, *names: str) -> dict[str, Any]:
-    """Fields, and the fields of groups, by their full names."""
-    flat = flatten(config.to_dict())
-    return {k: v for k, v in flat.items() if k in names or k.split(".")[0] in names}
 
 
 # --------------------------------------------------------------------- observe
