@@ -198,6 +198,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         sees_flow=True,  # The small network, beside the image.
         dtype="float32",  # Of products; "bfloat16" is faster on accelerators.
         gaps=(1, 2),  # Frames that flow spans, both ways.
+        flow_hw=(),  # Of flow, as the loss sees it; () = as masks. [(480, 854)]
         half=20,  # Frames of a window of tracks on each side.
         smooth=11,  # Frames of the moving average of tracks; 0 = none.
         num_points=2048,  # Of each image. [70000]
@@ -209,6 +210,9 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         flow_weight=0.03,
         tracks_weight=5e-5,  # For 70,000 points, whatever num_points is.
         temporal_weight=0.1,
+        # The loss as the official code has it: half a pixel beside points, and over
+        # time in other frames at the ends of a clip; see ops/motion_losses.py.
+        published_loss=False,
         ramp_steps=0,  # Of the temporal weight; 0 = all steps. [160000]
         learning_rate=4e-3,  # [1.5e-4]
         warmup_steps=20,  # From warmup_share of it on. [1500, from 1e-6]
@@ -313,6 +317,8 @@ def _official(config):
         steps=20_000,
         batch_size=8,
         size_hw=(192, 352),
+        flow_hw=(480, 854),
+        page_folder=True,  # 1.6 MB a flow.
         num_points=70_000,
         ramp_steps=160_000,
         learning_rate=1.5e-4,

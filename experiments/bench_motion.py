@@ -25,12 +25,12 @@ import one_core
 from bench_rows import line
 from flax import nnx
 
-from egojax.methods.mask_learning import MaskLoss, masks_of, terms
+from egojax.methods.mask_learning import MaskLoss, masks_of
 from egojax.methods.motion_batches import MotionBatch
 from egojax.models.unet import UNet, UNetConfig
 from egojax.ops.flow import flow_loss
 from egojax.ops.image import sample_masks
-from egojax.ops.motion_losses import MARGIN, MotionImages
+from egojax.ops.motion_losses import MARGIN, MotionImages, motion_loss
 from egojax.ops.subspace import lowrank_tail, stack_tracks
 
 FRAMES, MASKS, RANK = 41, 4, 5
@@ -215,7 +215,7 @@ def step_row(
 
     The note has the share of what is not network, and the process's largest memory.
     """
-    settings = MaskLoss(size_hw=size_hw, num_points=num)
+    settings = MaskLoss(num_points=num)
     given, masks = step_batch(num, size_hw)
     model = UNet(UNetConfig(num_masks=MASKS), rngs=nnx.Rngs(0))
     graphdef, params = nnx.split(model, nnx.Param)
@@ -225,14 +225,12 @@ def step_row(
         return masks_of(nnx.merge(graphdef, params), images, motion.flow, gap)
 
     def losses(masks: Any, motion: Any) -> Any:
-        return terms(masks, motion, jnp.ones(()), settings)[0]
+        return motion_loss(masks, motion, weights=settings.own_weights).total
 
     def plain_losses(masks: Any, motion: Any) -> Any:
-        weights = dataclasses.replace(settings.weights, tracks=0.0)
-        bare = dataclasses.replace(settings, weights=weights)
-        return terms(masks, motion, jnp.ones(()), bare)[0] + plain_tracks(
-            masks, motion, settings
-        )
+        bare = dataclasses.replace(settings.weights, tracks=0.0)
+        others = motion_loss(masks, motion, weights=bare).total
+        return others + plain_tracks(masks, motion, settings)
 
     def step(loss: Any) -> Any:
         return jax.jit(jax.value_and_grad(lambda p, m: loss(network(p), m)))

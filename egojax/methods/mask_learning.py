@@ -4,8 +4,8 @@ There are two networks. A `UNet` sees an image and, where it was asked to, the f
 that image: per frame of time and forward, whichever way it was estimated, in units of
 `SPEED` pixels of a frame of 854 columns. The published `MaskHead` sees keys of a frozen
 `Dino`, its backbone, which are computed in each step or come with the batch. Masks are
-the softmax of logits, at the size of the image; the terms of the loss are
-`ops.motion_losses`, at that size too. Nothing here knows a label.
+the softmax of logits, at the size of the image; the loss is `ops.motion_losses`, that
+of flow at the size that the flow is given in. Nothing here knows a label.
 
 A batch is a `motion_batches.MotionBatch`.
 """
@@ -22,25 +22,17 @@ from flax import nnx
 from jaxtyping import Array, Float, UInt8
 
 from egojax.data.resizing import LAYERS
-from egojax.methods.motion_clips import fitted_flow, unit_hw
+from egojax.methods.motion_clips import fitted_flow
 from egojax.models.dino import Dino, normalised
 from egojax.models.mask_head import MaskHead, fitted
 from egojax.models.unet import UNet
 from egojax.ops.image import resize_bilinear
-from egojax.ops.motion_losses import (
-    FASTEST,
-    MotionImages,
-    MotionWeights,
-    masked_flow_loss,
-    temporal_loss,
-    track_loss,
-)
-from egojax.ops.subspace import stack_tracks
-from egojax.ops.temporal_basis import reduce_tracks
+from egojax.ops.motion_losses import FASTEST, MotionWeights, motion_loss
 from egojax.types import ArrayLike, Source
 
 PUBLISHED_POINTS = 70_000  # That the weight of tracks is for.
 SPEED = 10.0
+TERMS = ("flow", "tracks", "temporal")
 
 Size = tuple[int, int]
 Logs = dict[str, Any]
@@ -51,10 +43,10 @@ MaskNet = UNet | MaskHead
 class MaskLoss:
     """What the loss is made of."""
 
-    size_hw: Size = (96, 172)  # Of images and masks.
     num_points: int = 4096  # Of each image.
     rank: int = 5  # Of the tracks of one thing.
     keep: int = 0  # Functions of time that tracks are reduced to; 0 = all of them.
+    published: bool = False  # See `ops.motion_losses`.
     weights: MotionWeights = MotionWeights()  # noqa: RUF009 (frozen). As published, for 70,000 points.
 
     @property
@@ -86,7 +78,17 @@ def mask_loss(
             keys = keys_of(nnx.merge(graphdef, weights), images)
         # Batches are drawn on the host: the noise is that of dropout.
         masks = masks_of(model, images, motion.flow, gap, keys=keys, key=key)
-        return terms(masks, motion, batch.ramp[0], settings)
+        found = motion_loss(
+            masks,
+            motion,
+            batch.ramp[0],
+            rank=settings.rank,
+            keep=settings.keep,
+            weights=settings.own_weights,
+            published=settings.published,
+        )
+        logs = {f"{name}_loss": getattr(found, name) for name in TERMS}
+        return found.total, logs
 
     return loss
 
@@ -94,43 +96,6 @@ def mask_loss(
 def frozen(backbone: Dino) -> Any:
     """Its weights, as a pytree."""
     return nnx.split(backbone)[1]
-
-
-def terms(
-    masks: Float[Array, "B K H W"],
-    images: MotionImages,
-    ramp: Float[ArrayLike, ""],
-    settings: MaskLoss,
-) -> tuple[Array, Logs]:
-    """The loss of masks, and its parts; images are quadruple by quadruple."""
-    weights, zero = settings.own_weights, jnp.zeros((), masks.dtype)
-    flow = tracks = temporal = zero
-    if weights.flow:
-        flow = weights.flow * masked_flow_loss(masks, images.flow)
-    if weights.tracks:
-        points = images
-        if settings.keep:
-            reduced = jax.vmap(lambda x: _reduced(x, settings.keep))(images.tracks)
-            points = images._replace(tracks=reduced)
-        tracks = weights.tracks * track_loss(masks, points, settings.rank)
-    if weights.temporal:
-        gaps = _by_quadruple(masks, images, unit_hw(settings.size_hw))
-        temporal = weights.temporal * ramp * gaps.mean()
-    logs = {"flow_loss": flow, "tracks_loss": tracks, "temporal_loss": temporal}
-    return flow + tracks + temporal, logs
-
-
-def _by_quadruple(
-    masks: Float[Array, "B K H W"], images: MotionImages, size_hw: Size
-) -> Float[Array, " Q"]:
-    """The term over time of each quadruple, which is on one device as a whole."""
-    cut = jax.tree.map(lambda x: x.reshape(-1, 4, *x.shape[1:]), (masks, images))
-    return jax.vmap(lambda m, given: temporal_loss(m, given, size_hw))(*cut)
-
-
-def _reduced(tracks: Array, keep: int) -> Float[Array, "R N 2"]:
-    found = reduce_tracks(stack_tracks(tracks), keep).tracks
-    return jnp.moveaxis(found.reshape(2, -1, found.shape[1]), 0, -1)
 
 
 def keys_of(
@@ -144,7 +109,7 @@ def keys_of(
 def masks_of(
     model: MaskNet,
     images: UInt8[ArrayLike, "B H W 3"],
-    flow: Float[ArrayLike, "B H W 2"],
+    flow: Float[ArrayLike, "B h w 2"],
     gap: Float[ArrayLike, " B"],
     *,
     keys: Float[ArrayLike, "B L h w C"] | None = None,
@@ -155,7 +120,7 @@ def masks_of(
     Args:
       model: A `UNet` of 3 features, then it sees no flow, or 5; or a `MaskHead`.
       images: 0 .. 255.
-      flow: Pixels of `motion_clips.unit_hw`.
+      flow: Pixels of 480 x 854; of any size.
       gap: Frames that it spans; < 0 = back.
       keys: What a `MaskHead` sees in place of all this; see `keys_of`.
       key: For dropout, of a `MaskHead`; None = nothing is dropped.
@@ -169,7 +134,8 @@ def masks_of(
         return jax.nn.softmax(fitted(logits, (height, width)), axis=1)
     seen = normalised(jnp.asarray(images, jnp.float32), 1)
     if model.config.features > 3:
-        flow = jnp.clip(jnp.asarray(flow), -FASTEST, FASTEST)
+        flow = resize_bilinear(jnp.asarray(flow), images.shape[1:3])
+        flow = jnp.clip(flow, -FASTEST, FASTEST)
         speed = flow / (SPEED * jnp.asarray(gap))[:, None, None, None]
         seen = jnp.concatenate([seen, speed], axis=-1)
     return jax.nn.softmax(model(seen), axis=1)

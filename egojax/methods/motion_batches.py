@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float
 
 from egojax.errors import UsageError
-from egojax.methods.motion_clips import UNIT_WIDTH, ClipItems, ItemSettings, unit_hw
+from egojax.methods.motion_clips import UNIT_HW, ClipItems, ItemSettings
 from egojax.methods.track_windows import draw_points
 from egojax.ops.motion_losses import OFFSET, MotionImages
 from egojax.types import ArrayLike
@@ -30,7 +30,7 @@ class MotionBatch(NamedTuple):
     """Q quadruples, (Q, 4, ...): so none is cut where a batch is, over devices say."""
 
     images: ArrayLike  # uint8 (Q, 4, h, w, 3)
-    motion: MotionImages  # (Q, 4, ...), in pixels of `motion_clips.unit_hw`.
+    motion: MotionImages  # (Q, 4, ...), in pixels of 480 x 854.
     gap: Float[ArrayLike, "Q 4"]  # Frames that the flow spans; < 0 = back.
     ramp: Float[ArrayLike, " Q"]  # Of the term over time, the same in each row.
     # float16 (Q, 4, L, ...): what a frozen backbone sees in the images, where it is
@@ -142,7 +142,7 @@ def _quadruple(
         visible = np.zeros_like(visible)
     if is_flipped:
         images, flow = images[:, :, ::-1], flow[:, :, ::-1] * MIRROR
-        tracks[..., 0] = UNIT_WIDTH - tracks[..., 0]
+        tracks[..., 0] = UNIT_HW[1] - settings.published - tracks[..., 0]
         loc = loc * MIRROR
     motion = MotionImages(tracks, visible, loc, own, flow, weights)
     keys = None
@@ -165,10 +165,14 @@ def _points(
     else:
         tracks, visible = window.tracks_xy[:, rows], window.visibility[:, rows]
         places = clip.windows.places(frame)[rows]
-    height, width = unit_hw(settings.size_hw)
-    loc = 2 * places * clip.scale_xy / np.array([width, height], np.float32) - 1
+    tracks, places = (
+        points * clip.scale_xy - np.float32(0.5 * settings.published)
+        for points in (tracks, places)
+    )
+    size_xy = np.array(UNIT_HW[::-1], np.float32) - np.float32(settings.published)
+    loc = 2 * places / size_xy - 1
     return (
-        tracks * clip.scale_xy,
+        tracks,
         visible.astype(np.float32),
         np.clip(loc, -3, 3).astype(np.float32),
         np.array(window.query, np.int32),

@@ -1,8 +1,8 @@
 """What learning masks needs of a clip: images, flow and tracks, read once (host).
 
 Images and flow are resized and kept in memory or in a file. Lengths are in pixels of a
-frame of 854 columns (`unit_hw`), in which the weights of the losses are published,
-whatever the size of the images.
+frame of 480 x 854, in which the weights of the losses are published, whatever the size
+of the images.
 """
 
 import dataclasses
@@ -16,9 +16,10 @@ from egojax.data.frame_stack import FrameStack
 from egojax.data.resizing import LAYERS
 from egojax.errors import FrameError, UsageError
 from egojax.methods.track_windows import SMOOTH, TrackWindows
+from egojax.ops.motion_losses import PUBLISHED_HW
 from egojax.types import PointTracks, SkippedFrame, Source
 
-UNIT_WIDTH = 854  # Columns of the frame that all lengths are in pixels of.
+UNIT_HW = PUBLISHED_HW  # The frame that all lengths are in pixels of.
 LARGEST = 1e4  # Of a flow that is kept, either way.
 
 Size = tuple[int, int]
@@ -38,27 +39,24 @@ class MotionClip:
 class ItemSettings:
     """What items are made of."""
 
-    size_hw: Size = (96, 172)  # Of images and flow, as the network sees them.
+    size_hw: Size = (96, 172)  # Of images, as the network sees them.
+    flow_hw: Size | None = None  # Of flow, as the loss sees it; None = as images.
     gaps: tuple[int, ...] = (1, 2)  # Frames, > 0.
     half: int = 20  # Frames of a window on each side.
     smooth: int = SMOOTH  # Frames of the moving average of tracks; 0 = none.
     num_points: int = 4096  # Of each image.
     min_visible: float = 0.1  # Least share of its window in which a point is seen.
     flip: bool = True  # Mirror every second item, by chance.
-
-
-def unit_hw(size_hw: Size) -> Size:
-    """The frame of 854 columns that images of a size are looked at as."""
-    return max(1, round(UNIT_WIDTH * size_hw[0] / size_hw[1])), UNIT_WIDTH
+    published: bool = False  # (0, 0) is the centre of the first pixel of tracks.
 
 
 class ClipItems(NamedTuple):
     """A clip as items are made from it."""
 
     images: np.ndarray  # uint8 (T, h, w, 3); zeros where a frame cannot be read.
-    flows: dict[int, np.ndarray]  # float16 (T, h, w, 2), pixels of `unit_hw`.
+    flows: dict[int, np.ndarray]  # float16 (T, h, w, 2), pixels of `UNIT_HW`.
     windows: TrackWindows
-    scale_xy: np.ndarray  # float32 (2,), of tracks to pixels of `unit_hw`.
+    scale_xy: np.ndarray  # float32 (2,), of tracks to pixels of `UNIT_HW`.
     pairs: dict[int, np.ndarray]  # bool (T,), by gap > 0: whether F is an item.
     skipped: list[SkippedFrame]
     # float16 (T, 2, ...): what a backbone sees in each image and in its mirror image;
@@ -89,18 +87,19 @@ def read_clip(
     num_frames = len(clip.frames)
     skipped: list[SkippedFrame] = []
     size_hw, kept = settings.size_hw, (folder, skipped)
+    flow_hw = settings.flow_hw or size_hw
 
     def image(frame: np.ndarray) -> np.ndarray:
         return LAYERS["frames"](frame.shape[:2], size_hw, frame)
 
     def flow(given: np.ndarray) -> np.ndarray:
-        return fitted_flow(given, size_hw).astype(np.float16)
+        return fitted_flow(given, flow_hw).astype(np.float16)
 
     blank = np.zeros((*size_hw, 3), np.uint8)
     has_image, images = _stack(clip.frames, image, blank, *kept)
     flows, has_flow = {}, {}
     for gap in _both_ways(settings.gaps):
-        still = np.zeros((*size_hw, 2), np.float16)
+        still = np.zeros((*flow_hw, 2), np.float16)
         has_flow[gap], flows[gap] = _stack(clip.flows[gap], flow, still, *kept)
     pairs = {}
     for gap in settings.gaps:
@@ -117,7 +116,7 @@ def read_clip(
         images,
         flows,
         _windows(clip, settings),
-        _scale_xy(clip, size_hw),
+        _scale_xy(clip),
         pairs,
         skipped,
         keys,
@@ -146,8 +145,8 @@ def _windows(clip: MotionClip, settings: ItemSettings) -> TrackWindows:
         raise UsageError(f"{clip.name}: {err}") from None
 
 
-def _scale_xy(clip: MotionClip, size_hw: Size) -> np.ndarray:
-    (height, width), (high, wide) = unit_hw(size_hw), clip.tracks.size_hw
+def _scale_xy(clip: MotionClip) -> np.ndarray:
+    (height, width), (high, wide) = UNIT_HW, clip.tracks.size_hw
     return np.array([width / wide, height / high], np.float32)
 
 
@@ -201,8 +200,8 @@ def _stack(
 
 
 def fitted_flow(flow: np.ndarray, size_hw: Size) -> np.ndarray:
-    """A flow (H, W, 2) at another size, in pixels of `unit_hw`; 0 where it is NaN."""
+    """A flow (H, W, 2) at another size, in pixels of `UNIT_HW`; 0 where it is NaN."""
     small = LAYERS["flow_fwd"](flow.shape[:2], size_hw, flow)
-    height, width = unit_hw(size_hw)
+    height, width = UNIT_HW
     scaled = small * np.array([width / size_hw[1], height / size_hw[0]], np.float32)
     return np.clip(np.nan_to_num(scaled), -LARGEST, LARGEST).astype(np.float32)

@@ -21,6 +21,7 @@ from jaxtyping import Array, Float, Int
 from egojax.ops.flow import flow_loss
 from egojax.ops.image import resize_bilinear, sample_masks
 from egojax.ops.subspace import lowrank_tail, stack_tracks
+from egojax.ops.temporal_basis import reduce_tracks
 from egojax.ops.trajectories import mask_difference, places
 from egojax.types import ArrayLike, typed
 
@@ -64,7 +65,7 @@ class MotionLoss(NamedTuple):
     temporal: Float[Array, ""]
 
 
-@jax.jit(static_argnames=("rank", "weights", "size_hw", "published"))
+@jax.jit(static_argnames=("rank", "keep", "weights", "size_hw", "published"))
 @typed
 def motion_loss(
     masks: Float[Array, "B K H W"],
@@ -72,6 +73,7 @@ def motion_loss(
     ramp: Float[ArrayLike, ""] | float = 1.0,
     *,
     rank: int = 5,
+    keep: int = 0,
     weights: MotionWeights = MotionWeights(),
     size_hw: tuple[int, int] = PUBLISHED_HW,
     published: bool = False,
@@ -82,7 +84,7 @@ def motion_loss(
       masks: In [0, 1]; those of an image sum to 1. Of any size.
       images: B is a multiple of four, unless the temporal weight is 0.
       ramp: Of the temporal term; see `temporal_ramp`.
-      rank: Of the trajectories of one thing.
+      rank, keep: See `track_loss`.
       weights: A term of weight 0 is not computed.
       size_hw: Of the frames that tracks are in pixels of.
       published: As in the official code, see the top; `own` and `size_hw` do not count.
@@ -92,7 +94,7 @@ def motion_loss(
     if weights.flow:
         flow = weights.flow * masked_flow_loss(masks, images.flow)
     if weights.tracks:
-        tracks = weights.tracks * track_loss(masks, images, rank)
+        tracks = weights.tracks * track_loss(masks, images, rank, keep)
     if weights.temporal:
         gap = temporal_loss(masks, images, size_hw, published=published)
         temporal = weights.temporal * ramp * gap
@@ -110,19 +112,28 @@ def masked_flow_loss(
     return jax.vmap(flow_loss)(jnp.moveaxis(moved, -1, 1), flow).mean()
 
 
-@jax.jit(static_argnames="rank")
+@jax.jit(static_argnames=("rank", "keep"))
 @typed
 def track_loss(
-    masks: Float[Array, "B K H W"], images: MotionImages, rank: int = 5
+    masks: Float[Array, "B K H W"], images: MotionImages, rank: int = 5, keep: int = 0
 ) -> Float[Array, ""]:
     """The mean, over images and masks, of the tail of the points' trajectories.
 
     Hidden points count with the places that the tracker guesses.
+
+    Args:
+      masks, images: See `motion_loss`.
+      rank: Of the trajectories of one thing.
+      keep: Slow functions of time that trajectories are reduced to, for long windows
+        (see `reduce_tracks`); 0 = as they are.
     """
 
     def one(masks: Array, tracks: Array, loc: Array, weights: Array | None) -> Array:
         at_points = jnp.clip(sample_masks(masks, loc), MARGIN, 1 - MARGIN)
-        return lowrank_tail(stack_tracks(tracks), at_points, rank, weights)
+        stacked = stack_tracks(tracks)
+        if keep:
+            stacked = reduce_tracks(stacked, keep).tracks
+        return lowrank_tail(stacked, at_points, rank, weights)
 
     given = masks, images.tracks, images.loc, images.weights
     return jax.vmap(one)(*given).mean()
@@ -152,7 +163,12 @@ def temporal_loss(
     if count % 4:
         raise ValueError(f"{count} images; expected quadruples")
     size_hw = PUBLISHED_HW if published else size_hw
-    own = jnp.full_like(images.own, length // 2) if published else images.own
+    if published:
+        images = images._replace(own=jnp.full_like(images.own, length // 2))
+    # Quadruple by quadruple: over devices, none is looked for elsewhere.
+    masks, images = jax.tree.map(
+        lambda x: x.reshape(-1, 4, *x.shape[1:]), (masks, images)
+    )
     difference = jax.vmap(mask_difference)
     if published:
         # Differences of a sample are a row, weights of all samples the columns.
@@ -161,16 +177,16 @@ def temporal_loss(
 
     def one_way(start: int, end: int, step: int) -> Array:
         tracks, loc, seen, at = (
-            x[start::4] for x in (images.tracks, images.loc, images.visible, own)
+            x[:, start] for x in (images.tracks, images.loc, images.visible, images.own)
         )
         far = jnp.clip(at + step, 0, length - 1)
         is_there = (far == at + step).astype(seen.dtype)[:, None]
         rows = jnp.arange(len(tracks))
         weight = seen[rows, at] * seen[rows, far] * is_there
         if images.weights is not None:
-            weight = weight * images.weights[start::4]
+            weight = weight * images.weights[:, start]
         later = places(tracks[rows, far], size_hw, published=published)
-        return difference(masks[start::4], masks[end::4], loc, later, weight).mean()
+        return difference(masks[:, start], masks[:, end], loc, later, weight).mean()
 
     gaps = [
         one_way(start, end, step)

@@ -195,6 +195,9 @@ def problems(fields: Any, group: str = "") -> list[str]:
         found.append(f"gaps={gaps}: expected different frames > 0, as in (1, 2)")
     if len(sides) != 2 or not _are_whole(sides, 8):
         found.append(f"size_hw={sides}: expected two sides of 8 up")
+    sides = tuple(fields.flow_hw)
+    if sides and (len(sides) != 2 or not _are_whole(sides, 8)):
+        found.append(f"flow_hw={sides}: expected two sides of 8 up, or ()")
     if not fields.learning_rate > 0:
         found.append(f"learning_rate={fields.learning_rate}: expected more than 0")
     return [f"{group}{line}" for line in found]
@@ -207,10 +210,10 @@ def _are_whole(numbers: Sequence[Any], least: int) -> bool:
 def loss_settings(fields: Any) -> MaskLoss:
     """The loss of a config."""
     return MaskLoss(
-        size_hw=tuple(fields.size_hw),
         num_points=fields.num_points,
         rank=fields.rank,
         keep=fields.keep,
+        published=fields.published_loss,
         weights=MotionWeights(
             fields.flow_weight, fields.tracks_weight, fields.temporal_weight
         ),
@@ -238,12 +241,14 @@ def optimizer(fields: Any) -> OptimConfig:
 def _item_settings(fields: Any) -> ItemSettings:
     return ItemSettings(
         size_hw=tuple(fields.size_hw),
+        flow_hw=tuple(fields.flow_hw) or None,
         gaps=tuple(fields.gaps),
         half=fields.half,
         smooth=fields.smooth,
         num_points=fields.num_points,
         min_visible=fields.min_visible,
         flip=fields.flip,
+        published=fields.published_loss,
     )
 
 

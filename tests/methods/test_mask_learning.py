@@ -1,7 +1,5 @@
 """What masks are learned by, and what a network then shows of frames."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,7 +15,7 @@ from egojax.ops.motion_losses import MotionImages, MotionWeights, motion_loss
 from egojax.types import Source
 
 HW = (12, 20)
-SETTINGS = MaskLoss(size_hw=HW, num_points=24, rank=2)
+SETTINGS = MaskLoss(num_points=24, rank=2)
 
 
 def network(features=3) -> UNet:
@@ -56,9 +54,7 @@ def test_the_loss_is_that_of_the_masks_quadruple_by_quadruple():
     np.testing.assert_allclose(masks.sum(1), 1, rtol=1e-5)
     weights = MotionWeights(tracks=5e-5 * np.sqrt(70_000 / 24))
     motion = jax.tree.map(jnp.asarray, given)
-    expected = motion_loss(
-        masks, motion, 0.3, rank=2, weights=weights, size_hw=(512, 854)
-    )
+    expected = motion_loss(masks, motion, 0.3, rank=2, weights=weights)
     assert total == pytest.approx(float(expected.total), rel=1e-5)
     for name in ("flow", "tracks", "temporal"):
         value = float(getattr(expected, name))
@@ -93,15 +89,12 @@ def test_tracks_in_few_functions_of_time_lose_what_is_fast():
     masks = jax.nn.softmax(jax.random.normal(jax.random.key(0), (8, 3, *HW)), 1)
     motion = jax.tree.map(jnp.asarray, given)
 
-    def logs(keep: int) -> dict:
-        settings = dataclasses.replace(SETTINGS, keep=keep)
-        return mask_learning.terms(masks, motion, 0.3, settings)[1]
-
-    all_of, few, none = logs(9), logs(3), logs(0)
-    assert all_of["tracks_loss"] == pytest.approx(float(none["tracks_loss"]), rel=1e-4)
-    assert 0 < few["tracks_loss"] < 0.9 * none["tracks_loss"]
-    for name in ("flow_loss", "temporal_loss"):
-        assert few[name] == pytest.approx(float(none[name]), rel=1e-6)
+    all_of, few, none = (
+        motion_loss(masks, motion, 0.3, rank=2, keep=keep) for keep in (9, 3, 0)
+    )
+    assert all_of.tracks == pytest.approx(float(none.tracks), rel=1e-4)
+    assert 0 < few.tracks < 0.9 * none.tracks
+    assert few.flow == none.flow and few.temporal == none.temporal
 
 
 def without_points(motion: MotionImages) -> MotionImages:
@@ -122,13 +115,12 @@ def at_rest(motion: MotionImages) -> MotionImages:
 @pytest.mark.parametrize("keep", [0, 3])
 def test_gradients_stay_finite(size, change, keep):
     motion = change(jax.tree.map(jnp.asarray, batch_of().in_a_row()[1]))
-    settings = dataclasses.replace(SETTINGS, keep=keep)
 
     @jax.jit
     @jax.value_and_grad
     def loss(logits):
         masks = jax.nn.softmax(logits, 1)
-        return mask_learning.terms(masks, motion, 1.0, settings)[0]
+        return motion_loss(masks, motion, rank=2, keep=keep).total
 
     logits = size * jax.random.normal(jax.random.key(0), (8, 3, *HW))
     logits = logits.at[:, 0].add(size if size > 100 else 0.0)
@@ -160,6 +152,15 @@ def test_a_flow_back_is_seen_as_the_flow_forward_that_undoes_it():
         model, images, motion.flow, np.full(4, -2, np.float32)
     )
     assert np.abs(forward - other).max() > 1e-3
+
+
+def test_a_finer_flow_is_seen_at_the_size_of_the_image():
+    model = network(features=5)
+    images, motion, gap = batch_of(4).in_a_row()
+    constant = np.broadcast_to(motion.flow[:, :1, :1], motion.flow.shape)
+    fine = np.broadcast_to(motion.flow[:, :1, :1], (4, 48, 70, 2))
+    a, b = (mask_learning.masks_of(model, images, f, gap) for f in (constant, fine))
+    np.testing.assert_allclose(a, b, atol=1e-5)
 
 
 def frames(num=3, size_hw=(24, 40)) -> np.ndarray:

@@ -9,8 +9,9 @@ import pytest
 
 from egojax.errors import FrameError, UsageError
 from egojax.methods.motion_batches import batches
-from egojax.methods.motion_clips import ItemSettings, MotionClip, read_clip, unit_hw
+from egojax.methods.motion_clips import ItemSettings, MotionClip, read_clip
 from egojax.ops.motion_losses import temporal_loss
+from egojax.ops.trajectories import places
 from egojax.types import PointTracks, Source
 
 HW = (24, 48)
@@ -98,22 +99,21 @@ def test_other_seeds_see_other_items():
     assert a != b and b != c
 
 
-def test_lengths_are_in_pixels_of_854_columns():
-    """By hand: 48 columns of tracks and of flow become 854; 24 rows become 427."""
-    assert unit_hw((12, 24)) == (427, 854)
+def test_lengths_are_in_pixels_of_480_x_854():
+    """By hand: 48 columns of tracks and of flow become 854; 24 rows become 480."""
     settings = dataclasses.replace(SETTINGS, num_points=40, smooth=0)
     (batch,) = some(clips=[clip_of()], settings=settings, size=4)
     images, motion, gaps = batch.in_a_row()
-    scale, tracks = 854 / 48, motion.tracks
+    scale, high, tracks = 854 / 48, 480 / 24, motion.tracks
     for b, gap in enumerate(gaps):
         np.testing.assert_allclose(
-            motion.flow[b], np.full((12, 24, 2), [gap, 0.5 * gap]) * scale, 1e-3
+            motion.flow[b], np.full((12, 24, 2), [gap * scale, 0.5 * gap * high]), 1e-3
         )
     moved = np.diff(tracks, axis=1)
     np.testing.assert_allclose(moved[..., 0], scale, rtol=1e-3)
-    np.testing.assert_allclose(moved[..., 1], 0.5 * scale, rtol=2e-3)
+    np.testing.assert_allclose(moved[..., 1], 0.5 * high, rtol=2e-3)
     here = tracks[np.arange(4), motion.own]
-    loc = 2 * here / np.float32([854, 427]) - 1
+    loc = 2 * here / np.float32([854, 480]) - 1
     np.testing.assert_allclose(motion.loc, loc, atol=1e-5)
     assert images.dtype == np.uint8 and motion.flow.dtype == np.float32
 
@@ -129,23 +129,47 @@ def test_a_mirrored_item_is_that_of_a_mirrored_clip():
             break
     assert batch is not None
     scale, (_, motion, gaps) = 854 / 48, batch.in_a_row()
-    expected = gaps[:, None] * np.array([[-scale, 0.5 * scale]])
+    expected = gaps[:, None] * np.array([[-scale, 0.5 * 480 / 24]])
     np.testing.assert_allclose(motion.flow[:, 3, 5], expected, rtol=1e-3)
     np.testing.assert_allclose(
         np.diff(motion.tracks[..., 0], axis=1), -scale, rtol=1e-3
     )
     here = motion.tracks[np.arange(4), motion.own]
     np.testing.assert_allclose(
-        motion.loc, 2 * here / np.float32([854, 427]) - 1, atol=1e-5
+        motion.loc, 2 * here / np.float32([854, 480]) - 1, atol=1e-5
     )
     back = motion._replace(
         tracks=np.float32([854, 0]) + motion.tracks * np.float32([-1, 1]),
         loc=motion.loc * np.float32([-1, 1]),
     )
     masks = masks.astype(np.float32)
-    straight = temporal_loss(masks, back, (427, 854))
-    mirrored = temporal_loss(masks[..., ::-1].copy(), motion, (427, 854))
+    straight = temporal_loss(masks, back)
+    mirrored = temporal_loss(masks[..., ::-1].copy(), motion)
     assert mirrored == pytest.approx(float(straight), rel=1e-4) and straight > 0.01
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_published_pixels_have_their_origin_in_the_centre_of_the_first(flip):
+    """Mirrored, x becomes 853 - x; -1 and 1 are the centres of the outer pixels."""
+    given = dataclasses.replace(SETTINGS, num_points=40, smooth=0, flip=flip)
+    seeds = [0] if not flip else range(20)
+    for seed in seeds:
+        usual, published = (
+            some(size=4, settings=settings, seed=seed)[0].in_a_row()[1]
+            for settings in (given, dataclasses.replace(given, published=True))
+        )
+        np.testing.assert_allclose(published.tracks, usual.tracks - 0.5, atol=1e-4)
+        here = usual.tracks[np.arange(4), usual.own]
+        expected = places(here - 0.5, (480, 854), published=True)
+        np.testing.assert_allclose(published.loc, expected, atol=1e-5)
+
+
+def test_flow_may_be_finer_than_images():
+    fine = dataclasses.replace(SETTINGS, flow_hw=(24, 48))
+    coarse, found = (some(settings=s)[0].in_a_row() for s in (SETTINGS, fine))
+    assert found[1].flow.shape == (8, 24, 48, 2)
+    np.testing.assert_array_equal(found[0], coarse[0])
+    np.testing.assert_allclose(found[1].flow[:, ::2, ::2], coarse[1].flow, rtol=1e-3)
 
 
 def test_images_are_mirrored_with_their_motion():
