@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from scipy import sparse
 from scipy.cluster.vq import kmeans2
@@ -105,10 +104,13 @@ def find_parts(
         of_start, of_steps = jax.random.split(
             jax.random.fold_in(jax.random.key(seed), n)
         )
-        logits = jax.random.normal(of_start, (num_tracks, settings.masks))
+        # Of padding, too: of any number of tracks the same programs.
+        logits = jax.random.normal(of_start, (len(problem.share), settings.masks))
         if n == 0 and settings.start == "spectral":
             part = spectral_parts(graph, num_tracks, settings.masks, seed)
-            logits = SURE * jax.nn.one_hot(part, settings.masks) + JITTER * logits
+            sure = np.zeros(logits.shape, np.float32)
+            sure[np.arange(num_tracks), part] = SURE
+            logits = sure + JITTER * logits
         else:
             logits = SPREAD * logits
         found.append(_descent(problem, logits, of_steps, settings))
@@ -143,10 +145,9 @@ def _descent(
     problem: MaskProblem, logits: jax.Array, key: jax.Array, settings: LowRankSettings
 ) -> tuple[float, np.ndarray]:
     """The loss of hard masks in the end, and the mask of each track and padding."""
-    padding = len(problem.share) - len(logits)
     logits = descend(
         problem,
-        jnp.pad(logits, ((0, padding), (0, 0))),
+        logits,
         key,
         settings.loss,
         steps=settings.steps,

@@ -77,18 +77,27 @@ def mask_problem(
     matrix = jnp.asarray(np.stack(rows), jnp.float32)
     there = np.stack([_wide(np.ones(len(w.tracks)), size) for w in windows])
     there = jnp.asarray(there, jnp.float32)
-    tails = functools.partial(lowrank_tail, rank=settings.rank)
     count, edges = _roomy(num_tracks), _roomy(len(graph.pairs))
     share = _wide(np.full(num_tracks, 1 / num_tracks), count)
     return MaskProblem(
         matrix,
         jnp.asarray(np.stack([_wide(window.tracks, size) for window in windows])),
         there,
-        _by_window(lambda x: tails(x[0], x[1][None])[0], (matrix, there)),
+        _unit(matrix, there, settings.rank),
         jnp.asarray(_wide(graph.pairs.T, edges).T),
         jnp.asarray(_wide(graph.alike, edges), jnp.float32),
         jnp.asarray(share, jnp.float32),
     )
+
+
+@functools.partial(jax.jit, static_argnames="rank")
+def _unit(matrix: Array, there: Array, rank: int) -> Array:
+    """The tail of one mask for all, of each window."""
+
+    def one(window: tuple[Array, Array]) -> Array:
+        return lowrank_tail(window[0], window[1][None], rank)[0]
+
+    return _by_window(one, (matrix, there))
 
 
 def _matrix(window: WindowMotion, size: int, keep: int, noise: float) -> np.ndarray:

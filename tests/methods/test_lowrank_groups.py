@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import itertools
 
+import jax
 import numpy as np
 import pytest
 
@@ -72,6 +73,37 @@ def test_a_spectral_start_ends_where_one_by_chance_does_not(seed):
     assert found.loss < 0.85 * stuck.loss
     part = low_rank_parts(some, graph, len(truth), 0, QUICK)
     assert part.max() == 3 and _agreement(part, truth) > 0.99
+
+
+def test_other_numbers_of_tracks_compile_nothing():
+    """Else memory grows with a clip: each of its pieces has another number."""
+    some, graph, truth = _given(1)
+    find_parts(some, graph, len(truth), 0, QUICK)
+    last = len(truth) - 1
+    held = [window.tracks < last for window in some]
+    fewer = [
+        window._replace(
+            tracks=window.tracks[here],
+            middle=window.middle[here],
+            residual=window.residual[:, here],
+        )
+        for window, here in zip(some, held, strict=True)
+    ]
+    bonds = (graph.pairs < last).all(1)
+    compiled = []
+
+    def listen(name, _, **more):
+        if name.endswith("jaxpr_to_mlir_module_duration"):
+            compiled.append(more)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        find_parts(fewer, Graph(graph.pairs[bonds], graph.gap[bonds]), last, 0, QUICK)
+        assert not compiled
+        jax.jit(lambda x: x + 1.0)(np.zeros(last))
+        assert len(compiled) == 1  # So it would have been told.
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
 
 
 def test_a_part_in_pieces_is_several_if_they_are_large_enough():
