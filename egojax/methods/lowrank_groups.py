@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from scipy import sparse
 from scipy.cluster.vq import kmeans2
@@ -110,7 +111,7 @@ def find_parts(
             part = spectral_parts(graph, num_tracks, settings.masks, seed)
             sure = np.zeros(logits.shape, np.float32)
             sure[np.arange(num_tracks), part] = SURE
-            logits = sure + JITTER * logits
+            logits = jnp.asarray(sure) + JITTER * logits
         else:
             logits = SPREAD * logits
         found.append(_descent(problem, logits, of_steps, settings))

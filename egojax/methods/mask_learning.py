@@ -150,6 +150,7 @@ def small_masks(
     size_hw: Size,
     flows: tuple[Source[Any], Source[Any]] | None = None,
     backbone: Dino | None = None,
+    gap: int = 1,
 ) -> Source[Any]:
     """The masks of frames at the size of training, as they are asked for: (K, h, w).
 
@@ -157,10 +158,11 @@ def small_masks(
       model: As it was trained.
       frames: uint8 (H, W, 3); what cannot be read raises as it does there.
       size_hw: That it was trained at.
-      flows: To the next frame and back to the one before, for a model that sees flow:
-        the mean of what it shows by each counts, since either flow is wrong where
-        something comes or goes; a frame with neither is taken to rest.
+      flows: Ahead and back, for a model that sees flow: the mean of what it shows by
+        each counts, since either flow is wrong where something comes or goes; a frame
+        with neither is taken to rest.
       backbone: Of a `MaskHead`.
+      gap: Frames that these flows span.
 
     Raises:
       ValueError: the model sees flow or keys, and none are given.
@@ -185,10 +187,10 @@ def small_masks(
         given = [source[t] for source in flows or ()] if sees_flow else []
         seen = [
             (fitted_flow(flow, size_hw), way)
-            for flow, way in zip(given, (1.0, -1.0), strict=False)
+            for flow, way in zip(given, (gap, -gap), strict=False)
             if flow is not None
         ]
-        seen = seen or [(np.zeros((*size_hw, 2), np.float32), 1.0)]
+        seen = seen or [(np.zeros((*size_hw, 2), np.float32), gap)]
         found = [
             find(state, image, flow, np.array([way], np.float32)) for flow, way in seen
         ]

@@ -23,6 +23,7 @@ from egojax.models.mask_head import MaskHead
 from egojax.models.mask_layers import MaskHeadConfig
 from egojax.models.unet import UNet, UNetConfig
 
+NETWORKS = ("network", "official")  # Of config.solver.
 FILE = "network.npz"
 LEVELS = 4  # Blocks whose keys the head sees: every second one, the last one first.
 NAMES = {  # Fields of the config, by what a file says of its network.

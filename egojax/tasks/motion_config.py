@@ -24,7 +24,7 @@ from egojax.methods.still_points import StillSettings
 from egojax.metrics import MOTION_PROTOCOLS
 from egojax.tasks import clips, mask_training, motion_exports, motion_imports, settings
 from egojax.tasks.flow_masks import SOLVERS
-from egojax.tasks.motion_network import NETWORKS
+from egojax.tasks.mask_networks import NETWORKS
 from egojax.types import Clip
 
 HEAD_CHANNELS = 32  # Of groups of norms; heads of attention divide it.
@@ -192,14 +192,21 @@ def _missing_files(config: Any) -> list[str]:
 
 
 def gaps(config: Any) -> tuple[int, ...]:
-    """The frames that flow spans, rising: 1, of which tracks are made, and others."""
-    more = config.network.gaps if config.solver in NETWORKS else ()
-    return tuple(sorted({1, *more}))
+    """The frames that flow spans, rising.
+
+    1, of which tracks are made, and those of a network. Files of other tools need not
+    have it where tracks are given, too.
+    """
+    if config.solver not in NETWORKS:
+        return (1,)
+    of_files = config.flow.method == motion_imports.FLOW
+    given = of_files and config.tracks.method == motion_imports.TRACKS
+    return tuple(sorted({*config.network.gaps, *(() if given else (1,))}))
 
 
 def fields_of_gaps(config: Any) -> tuple[str, ...]:
     """The fields that gaps depend on."""
-    return ("network.gaps",) if config.solver in NETWORKS else ()
+    return ("network.gaps", "tracks.method") if config.solver in NETWORKS else ()
 
 
 def both_ways(config: Any) -> tuple[int, ...]:

@@ -25,14 +25,19 @@ from egojax.methods.mask_fronts import FrontEvidence
 from egojax.methods.mask_learning import MaskNet
 from egojax.methods.motion_clips import fitted_flow
 from egojax.task import Progress, Stage
-from egojax.tasks import mask_networks, mask_training, motion_folder, settings
+from egojax.tasks import (
+    mask_networks,
+    mask_training,
+    motion_config,
+    motion_folder,
+    settings,
+)
 from egojax.tasks.mask_networks import FILE, Kind
 from egojax.tasks.motion_folder import FLOW, GROUPS, LABELS, OFFICIAL, POINTS
 from egojax.train import distributed
 from egojax.train.optim import make_optimizer
 from egojax.types import Clip, SkippedFrame
 
-NETWORKS = ("network", "official")  # Of config.solver.
 LEARN = "learn"  # Stage, and its folder in that of the clip.
 WEIGHTS = ("network.weights", "official.weights")  # That are given.
 SHOWN = (  # Fields that only masks depend on.
@@ -190,11 +195,14 @@ def _look(config: Any, clip: Clip, folder: pathlib.Path, progress: Progress) -> 
     assert clip.frames is not None
     model, kind = _network(config, folder)
     size_hw = tuple(config.network.size_hw)
+    gap = motion_config.gaps(config)[0]
     both = (
-        motion_folder.flow_of(clip, folder, 1),
-        motion_folder.flow_of(clip, folder, -1),
+        motion_folder.flow_of(clip, folder, gap),
+        motion_folder.flow_of(clip, folder, -gap),
     )
-    masks = mask_learning.small_masks(model, clip.frames, size_hw, both, kind.backbone)
+    masks = mask_learning.small_masks(
+        model, clip.frames, size_hw, both, kind.backbone, gap
+    )
     features = _features_of(config)
     frames, evidence, skipped = [], [], []
     with FrameStack(clip.num_frames, folder) as stack:
@@ -211,7 +219,8 @@ def _look(config: Any, clip: Clip, folder: pathlib.Path, progress: Progress) -> 
                     "not finite, so its weights are spoilt; learn with a smaller "
                     "config.network.learning_rate, or give other weights"
                 )
-            flow = next((fitted_flow(f, size_hw) for f in flows if f is not None), None)
+            flow = next((f for f in flows if f is not None), None)
+            flow = None if flow is None else fitted_flow(flow, size_hw) / gap
             stack.append(small)
             frames.append(t)
             evidence.append(mask_fronts.front_evidence(small, flow, seen))

@@ -28,9 +28,8 @@ from egojax.tasks import (
     motion_summary,
     settings,
 )
-from egojax.tasks.mask_networks import FILE
+from egojax.tasks.mask_networks import FILE, NETWORKS
 from egojax.tasks.motion_folder import FLOW, GROUPS, LABELS, POINTS, read_points
-from egojax.tasks.motion_network import NETWORKS
 from egojax.types import Clip, SkippedFrame
 
 

@@ -116,6 +116,17 @@ EXPORT = [
     "--config.export.max_frames=6",
 ]
 QUIET = ["--config.show.report=False"]
+LEARNING = [
+    "--config.solver=network",
+    "--config.mesh.data=1",
+    "--config.network.steps=4",
+    "--config.network.num_masks=2",
+    "--config.network.size_hw=(24,36)",
+    "--config.network.width=8",
+    "--config.network.half=2",
+    "--config.network.smooth=3",
+    "--config.network.num_points=64",
+]
 FLOW_ONLY = [*QUIET, "--config.solver=flow_magnitude"]
 
 
@@ -234,6 +245,23 @@ def test_flow_of_another_size_is_scaled_with_its_vectors(exported, clip, tmp_pat
         flow_files.read_flow(folder_of(tmp_path / "run") / name),
         flow_files.read_flow(exported.parent / name),
     )
+
+
+def test_a_network_of_other_gaps_needs_no_flow_between_neighbours(
+    exported, clip, tmp_path
+):
+    """As FBMS is published; along tracks of files."""
+    official = copied(exported, tmp_path)
+    for gap in (1, -1):
+        place = official / f"Flows_gap{gap}"
+        place.rename(official / f"Flows_gap{3 * gap}")
+    run, words = tmp_path / "run", [*QUIET, *imports(official), *LEARNING]
+    assert launch(clip, run, *words, "--config.network.gaps=(3,)") == 0
+    flow = folder_of(run) / "flow"
+    assert sorted(path.name for path in flow.iterdir()) == ["gap-3", "gap3"]
+    names = sorted(path.stem for path in (flow / "gap3").iterdir())
+    assert names == [f"{t:05d}" for t in range(7)]
+    assert names_of(run)["J"] >= 0  # Four steps learn little.
 
 
 def test_every_second_frame_takes_flow_over_two(exported, clip, tmp_path, capsys):

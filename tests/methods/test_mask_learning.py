@@ -221,3 +221,15 @@ def test_a_frame_is_seen_with_the_flows_that_it_has():
     np.testing.assert_allclose(both[0], (ways[0][0] + ways[1][0]) / 2, atol=1e-6)
     with pytest.raises(ValueError, match="the network sees flow as well"):
         mask_learning.small_masks(model, Source.of(given), HW)
+
+
+def test_flow_over_three_frames_is_three_times_as_long():
+    model, given = network(features=5), frames()
+    slow, none = np.full((24, 40, 2), [0.2, 0.1], np.float32), Source.of([None] * 3)
+    one, three = (
+        mask_learning.small_masks(
+            *(model, Source.of(given), HW, (Source.of([gap * slow] * 3), none)), gap=gap
+        )
+        for gap in (1, 3)
+    )
+    np.testing.assert_allclose(one[0], three[0], atol=1e-5)
