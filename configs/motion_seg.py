@@ -37,6 +37,11 @@ By a network that learns masks, of a clip or of a data set:
       --workdir=RUN --config.data.root=data/DAVIS2016      learns from all its clips
   python launch.py --config=configs/motion_seg.py:folder+network \
       --config.network.weights=RUN --config.data.root=MY_CLIP        and uses that
+  python launch.py --config=configs/motion_seg.py:davis+network --workdir=SETS \
+      --config.data.root=data/DAVIS2016 --config.export.examples=True \
+      --only=flow,tracks,examples                one machine makes flow and tracks
+  python launch.py --config=configs/motion_seg.py:examples+network --mode=train \
+      --workdir=RUN --config.data.root=SETS          another learns from them
   python launch.py --config=configs/motion_seg.py:davis+official --mode=train \
       --config.official.backbone=dino_vitbase8_pretrain.pth \
       --config.official.merger=dino_deitsmall8_pretrain.pth \
@@ -50,6 +55,7 @@ Stages
   learn     (networks without weights) learn/, network.npz
   masks     of every pixel: labels/, and official/ where config.show.official; of a
             network also groups.npz: the mask that each track is under
+  examples  images, flow and tracks as one data set, where config.export.examples
   export    flow and tracks as published, to official/, where config.export.signals
   score     against the truth, where it is known: scores.json
   show      overlay.mp4, report.html
@@ -69,7 +75,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     """Returns the experiment; `arg` names variants joined by "+"."""
     config = base.run("motion_seg", seed=0)
     config.data = dict(
-        name="world",  # world | folder | davis | fbms | segtrack
+        name="world",  # world | folder | davis | fbms | segtrack | examples
         root=placeholder(str),  # Folder of the data set, or of the user's own clip.
         clips=placeholder(str),  # "bear,bmx-trees"; of the world: seeds, "0,1,2".
         split="val",  # Of davis: train | val | trainval; of fbms: train | test.
@@ -93,14 +99,14 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.solver = "points"
     config.flow = dict(
         # dis (dense inverse search, no weights) | files | true (of the world: what an
-        # estimate costs; tracks along it end where points are hidden)
+        # estimate costs; tracks along it end where points are hidden) | examples
         method="dis",
         # Of files: the folder with Flows_gap1/ and Flows_gap-1/, each with a folder of
         # .flo for every clip; of any size, as long as the shape is that of the images.
         root=placeholder(str),
     )
     config.tracks = dict(
-        method="chain",  # chain (along the flow) | cotracker (its files)
+        method="chain",  # chain (along the flow) | cotracker (its files) | examples
         root=placeholder(str),  # Of cotracker: the folder of CLIP-FRAME.pt.
         stride=6,  # Pixels between points that are sown, or taken from files.
         max_frames=0,  # That a point is chained through; 0 = as long as it can be.
@@ -171,6 +177,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     # official/Flows_gap*/ and official/Tracks/: flow, and tracks of the grid of every
     # frame, as the published training reads them. A gigabyte for 80 frames.
     config.export = dict(
+        examples=False,  # examples/: images, flow and tracks, to train from elsewhere.
         signals=False,
         size_hw=(480, 854),  # Of the images that tracks are told to be of.
         grid_stride=4,  # Pixels of these between points.
@@ -301,6 +308,12 @@ def _segtrack(config):
     config.data.name = "segtrack"
 
 
+def _examples(config):
+    """What another run has exported by config.export.examples."""
+    config.data.name = "examples"
+    config.flow.method = config.tracks.method = "examples"
+
+
 def _network(config):
     """A small network that learns on the clip."""
     config.solver = "network"
@@ -340,4 +353,5 @@ VARIANTS = {
     "davis": _davis,
     "fbms": _fbms,
     "segtrack": _segtrack,
+    "examples": _examples,
 }

@@ -18,6 +18,7 @@ from egojax.data import (
     fbms,
     folder,
     hot3d,
+    motion_examples,
     neuraldiff,
     segtrack,
     world,
@@ -281,6 +282,24 @@ def _listed(config: Any, sequences: Callable[[Any], Sequence[str]]) -> list[str]
     return found
 
 
+def _examples(config: Any) -> Openers:
+    root = _root(config)
+    sets = motion_examples.find_sets(root)
+    names = _names(config, ",".join(sets)) if sets or config.data.clips else []
+    missing = [name for name in names if name not in sets]
+    if missing or not names:
+        raise UsageError(
+            f"{root}: no examples{' of ' if missing else ''}{', '.join(missing)}; "
+            "expected a run folder of --config.export.examples=True, or "
+            f"{motion_examples.FOLDER}/ of one of its clips"
+        )
+    return {name: functools.partial(_open_set, sets[name], name) for name in names}
+
+
+def _open_set(folder: pathlib.Path, name: str) -> Clip:
+    return motion_examples.ExampleSet(folder).clip(name)
+
+
 def _recording(read: Callable[..., Clip], stream: str, config: Any) -> Openers:
     root = _root(config)
     stream = config.data.stream or stream
@@ -295,6 +314,7 @@ READERS: dict[str, Callable[[Any], Openers]] = {
     "davis": _davis,
     "fbms": _fbms,
     "segtrack": _segtrack,
+    "examples": _examples,
     "hot3d": functools.partial(_recording, hot3d.read_clip, ""),
     "adt": functools.partial(_recording, aria.read_clip, "214-1"),
 }

@@ -35,8 +35,10 @@ CHOICES = {
     "world.faults": PRESETS,
     "world.scene": ("kitchen", *clips.SCENES),
     "solver": ("points", *NETWORKS, *SOLVERS),
-    "flow.method": (*FLOWS, motion_imports.FLOW, motion_imports.TRUE),
-    "tracks.method": ("chain", motion_imports.TRACKS),
+    "flow.method": (
+        *(*FLOWS, motion_imports.FLOW, motion_imports.TRUE, motion_imports.EXAMPLES),
+    ),
+    "tracks.method": ("chain", motion_imports.TRACKS, motion_imports.EXAMPLES),
     "group.by": ("low_rank", "affinity"),
     "low_rank.start": ("spectral", "random"),
     "eval.protocol": MOTION_PROTOCOLS,
@@ -199,9 +201,9 @@ def gaps(config: Any) -> tuple[int, ...]:
     """
     if config.solver not in NETWORKS:
         return (1,)
-    of_files = config.flow.method == motion_imports.FLOW
-    given = of_files and config.tracks.method == motion_imports.TRACKS
-    return tuple(sorted({*config.network.gaps, *(() if given else (1,))}))
+    given = config.flow.method in (motion_imports.FLOW, motion_imports.EXAMPLES)
+    chained = not given or config.tracks.method == "chain"
+    return tuple(sorted({*config.network.gaps, *((1,) if chained else ())}))
 
 
 def fields_of_gaps(config: Any) -> tuple[str, ...]:

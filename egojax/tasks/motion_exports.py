@@ -6,24 +6,30 @@
 The published tracker follows a grid of points of every frame through the window around
 it, in images of 480 x 854; here along the flow. What is there is kept, so that a run
 that was stopped goes on.
+
+And for our own training, all in one place: examples/, see `data.motion_examples`.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from egojax.data import arrays, cotracker_files, flow_files
+from egojax.data import arrays, cotracker_files, flow_files, motion_examples
+from egojax.data.motion_examples import MotionExample
 from egojax.data.runs import ClipFolder
+from egojax.data.stream import host_frames
 from egojax.methods.point_following import FlowStep, follow
 from egojax.ops.track_grids import Extraction, extraction, grid_offset, grid_points
-from egojax.task import Progress
-from egojax.tasks.motion_folder import KnownFlow
+from egojax.task import Progress, Stage
+from egojax.tasks import flow_masks, settings
+from egojax.tasks.motion_folder import FLOW, POINTS, KnownFlow, read_points
 from egojax.types import Clip, SkippedFrame, WindowTracks
 
 FLOWS = "official/Flows_gap{gap}"
 TRACKS = "official/Tracks/cotrackerv2_rel_stride{stride}_aux2"
+EXAMPLES = motion_examples.FOLDER
 AGAIN = 2  # Frames in a row that a lost point must be right in to be seen again.
 MEMORY = 5e8  # Bytes of flow that are kept, about.
 
@@ -44,7 +50,73 @@ def check(config: Any) -> list[str]:
             "config.export.signals: official files are of every frame, once; expected "
             "config.data.stride=1 and config.data.repeat=1"
         )
+    if config.export.examples and config.solver in flow_masks.SOLVERS:
+        problems.append(
+            f"config.export.examples: config.solver={config.solver} follows no points; "
+            "expected a solver that does, such as points"
+        )
     return problems
+
+
+def stages(config: Any, gaps: Sequence[int], of_gaps: Sequence[str]) -> list[Stage]:
+    """What is exported.
+
+    Args:
+      gaps: Of the flow that there is, both ways.
+      of_gaps: The fields that these depend on.
+    """
+    found = []
+    if config.export.examples:
+        stage = Stage(
+            EXAMPLES,
+            functools.partial(_examples, gaps),
+            reads=settings.fields(config, "flow", "tracks", *of_gaps),
+            needs=(FLOW, POINTS),
+            writes=(EXAMPLES,),
+        )
+        found.append(stage)
+    if config.export.signals:
+        fields = ("export", "flow", "tracks.tolerance", *of_gaps)
+        kept = settings.fields(config, *fields)
+        del kept["export.examples"]
+        stage = Stage(
+            "export",
+            functools.partial(export, config, gaps),
+            reads=kept,
+            needs=(FLOW,),
+            writes=writes(gaps),
+        )
+        found.append(stage)
+    return found
+
+
+def _examples(
+    gaps: Sequence[int], clip: Clip, folder: ClipFolder, progress: Progress
+) -> list[SkippedFrame]:
+    place = folder.path / EXAMPLES
+    if (place / motion_examples.INDEX).exists():
+        return []  # It was finished before the run was stopped.
+    known = KnownFlow(clip, folder.path)
+    tracks = read_points(clip, folder.path)
+    skipped: list[SkippedFrame] = []
+
+    def rows() -> Iterator[MotionExample]:
+        for frame in host_frames(clip, ["frames"], 1):
+            t = frame.frame_idx
+            if frame.skipped is not None:
+                skipped.append(frame.skipped)
+            flows = {gap: known(gap, t) for gap in gaps}
+            yield MotionExample(
+                frame.layers.get("frames"),
+                {gap: flow for gap, flow in flows.items() if flow is not None},
+                *motion_examples.beginnings(tracks, t),
+            )
+            progress(t + 1, clip.num_frames)
+
+    motion_examples.write_examples(
+        *(place, clip.frame_ids, clip.size_hw, clip.fps, rows())
+    )
+    return skipped + known.skipped()
 
 
 def writes(gaps: Sequence[int]) -> tuple[str, ...]:

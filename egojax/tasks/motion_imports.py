@@ -1,6 +1,7 @@
 """Flow and point tracks of other tools as the first stages of motion segmentation.
 
-And true flow, where it is known: so that one sees what the estimate costs.
+And those of a set of examples, which another run has made; and true flow, where it is
+known: so that one sees what the estimate costs.
 """
 
 import pathlib
@@ -9,7 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from egojax.data import arrays, cotracker_files, flow_files, point_files
+from egojax.data import (
+    arrays,
+    cotracker_files,
+    flow_files,
+    motion_examples,
+    point_files,
+)
 from egojax.data.runs import ClipFolder
 from egojax.errors import FrameError, UsageError
 from egojax.methods import window_runs
@@ -19,6 +26,7 @@ from egojax.types import Clip, SkippedFrame, Source, WindowTracks
 
 FLOW, TRACKS = "files", "cotracker"  # Of config.flow.method, config.tracks.method.
 TRUE = "true"  # Of config.flow.method.
+EXAMPLES = "examples"  # Of both, and of config.data.name.
 STRETCH = 0.05  # Share by which the shape of other images may differ from the clip's.
 
 
@@ -38,6 +46,18 @@ def check(config: Any) -> list[str]:
             )
         if fields.root and not pathlib.Path(fields.root).is_dir():
             problems.append(f"config.{name}.root={fields.root}: no such folder")
+    for name in ("flow", "tracks"):
+        if config[name].method == EXAMPLES != config.data.name:
+            problems.append(
+                f"config.{name}.method={EXAMPLES} goes with "
+                f"--config.data.name={EXAMPLES}"
+            )
+    of_examples = EXAMPLES in (config.flow.method, config.tracks.method)
+    if of_examples and (config.data.stride != 1 or config.data.repeat != 1):
+        problems.append(
+            f"config.flow.method, config.tracks.method={EXAMPLES}: these are of every "
+            "frame, once; expected config.data.stride=1 and config.data.repeat=1"
+        )
     imported = config.tracks.method == TRACKS
     if imported and (config.data.stride != 1 or config.data.repeat != 1):
         problems.append(
@@ -121,6 +141,45 @@ def import_flow(
     return [SkippedFrame(t, reason) for t, reason in skipped.items()]
 
 
+def flow_of_examples(
+    config: Any,
+    clip: Clip,
+    folder: ClipFolder,
+    progress: Progress,
+    gaps: Sequence[int] = (1, -1),
+) -> list[SkippedFrame]:
+    """Writes flow/gapG/FRAME.npz as the clip's set of examples has it.
+
+    Raises:
+      UsageError: the set has no flow over such a gap.
+    """
+    examples = _examples(config, clip)
+    skipped, missing = [], {*gaps}
+    for gap in gaps:
+        arrays.make_folder(folder.path / flow_folder(gap))
+    for t, name in enumerate(clip.frame_ids):
+        try:
+            flows = examples[t].flows
+        except FrameError as err:
+            skipped.append(SkippedFrame(t, str(err)))
+            continue
+        for gap in gaps:
+            path = flow_file(folder.path, gap, name)
+            if gap in flows and 0 <= t + gap < clip.num_frames and not path.exists():
+                flow_files.write_flow(path, flows[gap])
+        missing -= {*flows}
+        progress(t + 1, clip.num_frames)
+    if missing:
+        told = ", ".join(map(str, sorted(missing)))
+        raise UsageError(f"{examples.folder}: no flow over gaps of {told}")
+    return skipped
+
+
+def _examples(config: Any, clip: Clip) -> motion_examples.ExampleSet:
+    sets = motion_examples.find_sets(config.data.root)
+    return motion_examples.ExampleSet(sets[clip.name])
+
+
 def _flow_sources(config: Any, clip: Clip, gaps: Sequence[int]) -> dict[int, Any]:
     root, stride = config.flow.root, config.data.stride
     folders = flow_files.find_flows(root, clip.name)
@@ -189,6 +248,15 @@ def import_tracks(
     )
     if len(skipped) == clip.num_frames:
         raise UsageError(f"{clip.name}: no tracks can be read: {skipped[0].reason}")
+    point_files.write_points(path, tracks)
+    return skipped
+
+
+def tracks_of_examples(
+    config: Any, clip: Clip, path: pathlib.Path
+) -> list[SkippedFrame]:
+    """Writes points.npz as the clip's set of examples has it."""
+    tracks, skipped = _examples(config, clip).tracks(clip.num_frames)
     point_files.write_points(path, tracks)
     return skipped
 

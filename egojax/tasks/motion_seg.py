@@ -29,7 +29,7 @@ from egojax.tasks import (
     settings,
 )
 from egojax.tasks.mask_networks import FILE, NETWORKS
-from egojax.tasks.motion_folder import FLOW, GROUPS, LABELS, POINTS, read_points
+from egojax.tasks.motion_folder import GROUPS, LABELS, POINTS, read_points
 from egojax.types import Clip, SkippedFrame
 
 
@@ -77,7 +77,10 @@ def _with_weights(
 
 def _stages(config: Any) -> tuple[Stage, ...]:
     """The chain. What no stage is said to read, the clip depends on."""
-    flow, exported = motion_signals.flow_stage(config), _export_stages(config)
+    flow = motion_signals.flow_stage(config)
+    exported = motion_exports.stages(
+        *(config, motion_config.both_ways(config), motion_config.fields_of_gaps(config))
+    )
     if config.solver in flow_masks.SOLVERS:
         masks = flow_masks.stage(config)
         return (flow, masks, *exported, _score_stage(config, (LABELS,)))
@@ -87,21 +90,6 @@ def _stages(config: Any) -> tuple[Stage, ...]:
         *(*solved.stages(config), *exported),
         _score_stage(config, (POINTS, GROUPS, LABELS)),
     )
-
-
-def _export_stages(config: Any) -> tuple[Stage, ...]:
-    if not config.export.signals:
-        return ()
-    gaps = motion_config.fields_of_gaps(config)
-    both = motion_config.both_ways(config)
-    stage = Stage(
-        "export",
-        functools.partial(motion_exports.export, config, both),
-        reads=settings.fields(config, "export", "flow", "tracks.tolerance", *gaps),
-        needs=(FLOW,),
-        writes=motion_exports.writes(both),
-    )
-    return (stage,)
 
 
 def _score_stage(config: Any, needs: tuple[str, ...]) -> Stage:

@@ -47,6 +47,8 @@ def _flow(
         return motion_imports.import_flow(config, clip, folder, progress, both)
     if config.flow.method == motion_imports.TRUE:
         return motion_imports.true_flow(clip, folder, progress, both)
+    if config.flow.method == motion_imports.EXAMPLES:
+        return motion_imports.flow_of_examples(config, clip, folder, progress, both)
     method, gaps = FLOWS[config.flow.method], motion_config.gaps(config)
     for way in both:
         arrays.make_folder(folder.path / flow_folder(way))
@@ -78,6 +80,8 @@ def _tracks(
     if config.tracks.method == motion_imports.TRACKS:
         path = folder.path / POINTS
         return motion_imports.import_tracks(config, clip, path, progress)
+    if config.tracks.method == motion_imports.EXAMPLES:
+        return motion_imports.tracks_of_examples(config, clip, folder.path / POINTS)
     known = KnownFlow(clip, folder.path)
     tracks = point_tracking.gather(_seen(config, clip, known, progress), clip.size_hw)
     point_files.write_points(folder.path / POINTS, tracks)

@@ -241,7 +241,8 @@ def data_set(tmp_path_factory) -> pathlib.Path:
 def trained(data_set, tmp_path_factory) -> pathlib.Path:
     path = tmp_path_factory.mktemp("runs") / "trained"
     os.chdir(ROOT)
-    assert launch_set(data_set, path, "--mode=train") == 0
+    words = ["--mode=train", "--config.export.examples=True"]
+    assert launch_set(data_set, path, *words) == 0
     return path
 
 
@@ -263,6 +264,43 @@ def test_a_data_set_is_learned_from_all_its_clips(trained, data_set, tmp_path):
     assert launch_set(data_set, again, weights, "--mode=eval") == 0
     scored = json.loads((again / "metrics.json").read_text())
     assert scored["clips"] == metrics["clips"]
+
+
+OF_EXAMPLES = [
+    *("--config.data.name=examples", "--config.flow.method=examples"),
+    "--config.tracks.method=examples",
+]
+
+
+def test_examples_teach_the_same_as_the_data_set_that_they_are_of(trained, tmp_path):
+    """Bit by bit."""
+    run = tmp_path / "run"
+    assert launch(trained, run, *QUIET, *OF_EXAMPLES, "--mode=train") == 0
+    found, expected = weights_of(run), weights_of(trained)
+    assert found.keys() == expected.keys()
+    for name, value in found.items():
+        np.testing.assert_array_equal(value, expected[name], err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--config.data.clips=one,six"], "no examples of six"),
+        (["--config.network.gaps=(2,)"], "no flow over gaps of -2, 2"),
+        (["--config.data.stride=2"], "expected config.data.stride=1"),
+        (["--config.data.name=segtrack"], "goes with --config.data.name=examples"),
+    ],
+)
+def test_examples_that_cannot_be_used_are_told(trained, tmp_path, capsys, words, said):
+    assert launch(trained, tmp_path / "run", *QUIET, *OF_EXAMPLES, *words) in (2, 3)
+    told = capsys.readouterr()
+    assert said in told.out + told.err
+
+
+def test_a_solver_without_tracks_has_no_examples(clip, tmp_path, capsys):
+    words = ["--config.solver=flow_clusters", "--config.export.examples=True"]
+    assert launch(clip, tmp_path / "run", *words) == 2
+    assert "flow_clusters follows no points" in capsys.readouterr().err
 
 
 def test_training_that_was_stopped_ends_with_the_same_weights(

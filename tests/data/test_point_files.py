@@ -27,6 +27,16 @@ def test_tracks_come_back_to_a_64th_of_a_pixel(tmp_path, count):
     assert found.size_hw == (48, 64) and found.xy.dtype == np.float32
 
 
+@pytest.mark.parametrize(
+    ("size_hw", "steps"),
+    [((480, 854), 32), ((1000, 1000), 32), ((1080, 1920), 16), ((2160, 3840), 8)],
+)
+def test_images_of_any_size_fit_16_bits(size_hw, steps):
+    assert point_files.steps_per_pixel(size_hw) == steps
+    corner = np.float32([size_hw[::-1]])
+    np.testing.assert_array_equal(point_files.to_steps(corner, steps) / steps, corner)
+
+
 def test_large_images_keep_places_at_their_far_side(tmp_path):
     one = np.ones(1, np.int32)
     tracks = PointTracks(
