@@ -180,18 +180,3 @@ def flow_source(
         lambda t: None if paths[t] is None else read_flow(paths[t], size_hw),
         len(paths),
     )
-
-
-def read_flows(
-    root: pathlib.Path | str,
-    sequence: str,
-    frame_ids: Sequence[str],
-    size_hw: tuple[int, int] | None = None,
-) -> dict[int, Source[np.ndarray | None]]:
-    """The flow of a sequence by gap, in the official layout; {} if there is none.
-
-    Raises:
-      UsageError: as `flow_source`.
-    """
-    folders = find_flows(root, sequence)
-    return {gap: flow_source(f, frame_ids, size_hw) for gap, f in folders.items()}

@@ -12,16 +12,13 @@ indices in place of colours; soft masks are rounded, and kept in full beside the
 
 import io
 import pathlib
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from egojax.data import arrays, images
-from egojax.data.frame_tables import match_frames
 from egojax.errors import FrameError
-from egojax.types import Source
 
 THRESHOLD = 0.5  # A soft mask above it is one.
 OFFICIAL = 255  # What moves in official hard masks.
@@ -118,23 +115,6 @@ def read_hard(path: pathlib.Path, size_hw: tuple[int, int] | None = None) -> np.
     """
     labels = images.read_labels(path, size_hw)
     return np.where(labels == OFFICIAL, 1, labels).astype(np.int32)
-
-
-def hard_source(
-    folder: pathlib.Path | str,
-    sequence: str,
-    frame_ids: Sequence[str],
-    size_hw: tuple[int, int],
-) -> tuple[Source[np.ndarray | None], tuple[str, ...]]:
-    """The hard masks of a sequence, None where there is none, and what to tell.
-
-    Raises:
-      UsageError: no such folder, or no file there is a frame's.
-    """
-    place = pathlib.Path(folder) / "hard" / sequence
-    found = images.list_frames(place, (".png",))
-    paths, notes = match_frames(place, frame_ids, found)
-    return images.file_source(paths, read_hard, size_hw), notes
 
 
 # ------------------------------------------------------------------------- palettes

@@ -11,7 +11,6 @@ from egojax.data.flow_files import (
     find_flows,
     flow_source,
     read_flow,
-    read_flows,
     resize_flow,
     write_flo,
     write_flow,
@@ -169,7 +168,8 @@ def official_root(root):
 def test_an_official_root_gives_lazy_flow_by_gap(tmp_path):
     frames = official_root(tmp_path)
     assert list(find_flows(tmp_path, "bear")) == [1, -1, 2]
-    flows = read_flows(tmp_path, "bear", frames, (4, 6))
+    folders = find_flows(tmp_path, "bear")
+    flows = {gap: flow_source(f, frames, (4, 6)) for gap, f in folders.items()}
     assert [[f is None for f in flows[gap]] for gap in (1, -1, 2)] == [
         [False, False, True],
         [True, False, False],
@@ -177,10 +177,10 @@ def test_an_official_root_gives_lazy_flow_by_gap(tmp_path):
     ]
     np.testing.assert_array_equal(flows[1][1], np.full((4, 6, 2), 1.0))
     np.testing.assert_array_equal(flows[-1][2], np.full((4, 6, 2), -1.5))
-    whole = read_flows(tmp_path, "bear", frames)
-    np.testing.assert_array_equal(whole[2][0], np.full((8, 12, 2), 2.0))
-    assert read_flows(tmp_path, "horse", frames) == {}
-    assert read_flows(tmp_path / "nothing", "bear", frames) == {}
+    whole = flow_source(folders[2], frames)
+    np.testing.assert_array_equal(whole[0], np.full((8, 12, 2), 2.0))
+    assert find_flows(tmp_path, "horse") == {}
+    assert find_flows(tmp_path / "nothing", "bear") == {}
 
 
 def test_a_bad_file_of_a_folder_costs_its_frame_alone(tmp_path):
@@ -196,7 +196,7 @@ def test_a_bad_file_of_a_folder_costs_its_frame_alone(tmp_path):
 def test_flow_of_other_frames_or_none_is_told(tmp_path):
     official_root(tmp_path)
     with pytest.raises(UsageError, match="no name here is a frame"):
-        read_flows(tmp_path, "bear", ("00007",))
+        flow_source(find_flows(tmp_path, "bear")[1], ("00007",))
     with pytest.raises(UsageError, match="no frames here"):
         flow_source(tmp_path / "Flows_gap-2" / "cow", ("00000",))
 

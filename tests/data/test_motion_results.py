@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from egojax.data import images, motion_results
-from egojax.data.motion_results import SoftMasks, hard_source, read_soft, write_frame
-from egojax.errors import FrameError, UsageError
+from egojax.data.motion_results import SoftMasks, read_hard, read_soft, write_frame
+from egojax.errors import FrameError
 
 SIZE = (6, 9)
 
@@ -55,33 +55,23 @@ def test_without_components_there_are_no_files_of_them(tmp_path):
 def test_a_mask_on_the_threshold_is_at_rest(tmp_path):
     half = np.array([[0.5, 0.5005, 0.0, 1.0]], np.float32)
     write_frame(tmp_path, "a", "1", SoftMasks(half, None))
-    found = motion_results.read_hard(tmp_path / "hard" / "a" / "1.png", (1, 4))
+    found = read_hard(tmp_path / "hard" / "a" / "1.png", (1, 4))
     np.testing.assert_array_equal(found, [[0, 1, 0, 1]])
 
 
-def test_hard_masks_come_back_by_frame(tmp_path):
+def test_hard_masks_come_back(tmp_path):
     labels = np.arange(54).reshape(SIZE) % 3
     write_frame(tmp_path, "bear", "00001", soft_masks(), labels)
-    path = tmp_path / "hard" / "bear" / "00002.png"
-    images.write_image(path, np.uint8(255 * (labels == 2)))  # As the official tool.
-    (tmp_path / "hard" / "bear" / "00003.png").write_bytes(b"")
-    frames = ("00000", "00001", "00002", "00003")
-    source, notes = hard_source(tmp_path, "bear", frames, SIZE)
-    assert source[0] is None and "nothing for 1 frames" in notes[0]
-    np.testing.assert_array_equal(source[1], labels)
-    np.testing.assert_array_equal(source[2], labels == 2)
-    assert source[1].dtype == source[2].dtype == np.int32
+    places = [tmp_path / "hard" / "bear" / f"0000{t}.png" for t in (1, 2, 3)]
+    images.write_image(places[1], np.uint8(255 * (labels == 2)))  # The official tool.
+    places[2].write_bytes(b"")
+    found = [read_hard(place, SIZE) for place in places[:2]]
+    np.testing.assert_array_equal(found, [labels, labels == 2])
+    assert found[0].dtype == found[1].dtype == np.int32
     with pytest.raises(FrameError, match=r"00003\.png: not a readable image"):
-        source[3]
-    with pytest.raises(UsageError, match="cow: no such folder"):
-        hard_source(tmp_path, "cow", frames, SIZE)
-
-
-def test_a_hard_mask_of_another_size_costs_its_frame(tmp_path):
-    write_frame(tmp_path, "bear", "00001", soft_masks())
-    source, _ = hard_source(tmp_path, "bear", ("00001",), (5, 9))
+        read_hard(places[2], SIZE)
     with pytest.raises(FrameError, match="9 x 6 pixels; the clip has 9 x 5"):
-        source[0]
+        read_hard(places[0], (5, 9))
 
 
 BAD_SOFT = {
