@@ -17,7 +17,7 @@ and of masks in use.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -33,7 +33,7 @@ from egojax.ops.subspace import lowrank_tail, stack_tracks
 from egojax.ops.temporal_basis import reduce_tracks
 from egojax.types import ArrayLike, typed
 
-SHAPE = 1e3  # Times noise: positions, of a spread of 1, in the matrix.
+SHAPE = 1e5  # Times noise: positions, of a spread of 1, in the matrix.
 AT_ONCE = 8  # Windows whose matrices are held together.
 FEW = 1e-6  # Of all tracks: with less, the price of a mask is not steep.
 
@@ -97,7 +97,7 @@ def _unit(matrix: Array, there: Array, rank: int) -> Array:
     def one(window: tuple[Array, Array]) -> Array:
         return lowrank_tail(window[0], window[1][None], rank)[0]
 
-    return _by_window(one, (matrix, there))
+    return lax.map(one, (matrix, there), batch_size=AT_ONCE)
 
 
 def _matrix(window: WindowMotion, size: int, keep: int, noise: float) -> np.ndarray:
@@ -130,25 +130,6 @@ def _wide(values: np.ndarray, size: int) -> np.ndarray:
     return np.pad(values, pad)
 
 
-def _by_window(fn: Callable[[tuple], Array], given: tuple) -> Array:
-    """`fn` of each window, of some at a time.
-
-    In pieces of one size: a remainder of its own would be solved at the same time, and
-    two batches of eigenvectors at once wait for each other for ever where XLA has two
-    threads (jaxlib 0.10, `ParallelBatchMap`).
-    """
-    count = len(given[0])
-    pieces = -(-count // AT_ONCE)
-    size = -(-count // pieces)
-
-    def cut(x: Array) -> Array:
-        pad = [(0, pieces * size - count)] + [(0, 0)] * (x.ndim - 1)
-        return jnp.pad(x, pad).reshape(pieces, size, *x.shape[1:])
-
-    found = lax.map(jax.vmap(fn), tuple(cut(x) for x in given))
-    return found.reshape(-1, *found.shape[2:])[:count]
-
-
 # ---------------------------------------------------------------------------- losses
 
 
@@ -163,7 +144,8 @@ def mask_tails(
         matrix, tracks, there = window
         return lowrank_tail(matrix, (masks[tracks] * there[:, None]).T, rank)
 
-    tails = _by_window(one, (problem.matrix, problem.tracks, problem.there))
+    given = problem.matrix, problem.tracks, problem.there
+    tails = lax.map(one, given, batch_size=AT_ONCE)
     return tails.sum(0) / jnp.maximum(problem.unit.sum(), FEW)
 
 
@@ -206,7 +188,6 @@ def merging_gain(
     """
     count = masks.shape[1]
     first, second = np.triu_indices(count, 1)
-    # In one call; see `_by_window`.
     every = jnp.concatenate([masks, masks[:, first] + masks[:, second]], axis=1)
     tails, both = jnp.split(mask_tails(problem, every, settings.rank), [count])
     gain = jnp.full((count, count), -jnp.inf)

@@ -1,4 +1,4 @@
-"""Roots and quotients whose gradients stay finite, and sums that lose few digits."""
+"""Roots and quotients with finite gradients, sums that lose few digits, solvers."""
 
 from collections.abc import Callable
 from typing import Any
@@ -69,3 +69,31 @@ def in_float64(fn: Callable[..., Any], *args: Array) -> Any:
     """
     with jax.enable_x64(True):
         return jax.tree.map(lambda x: x.astype(jnp.float32), fn(*args))
+
+
+def one_by_one(fn: Callable[[Array], Any]) -> Callable[[Array], Any]:
+    """`fn` of matrices (*batch, I, J), such as `jnp.linalg.eigh`, which hangs nowhere.
+
+    On a CPU the matrices are solved one after the other, also where the result is
+    mapped over. XLA has all threads work on a batch, and two batches at once, of one
+    program or on several devices, can wait for each other's threads for ever (jaxlib
+    0.10, `ParallelBatchMap`). It has no gradient.
+    """
+
+    def each(matrices: Array) -> Any:
+        batch = matrices.shape[:-2]
+        found = lax.map(fn, matrices.reshape(-1, *matrices.shape[-2:]))
+        return jax.tree.map(lambda x: x.reshape(*batch, *x.shape[1:]), found)
+
+    @jax.custom_batching.custom_vmap
+    def solve(matrices: Array) -> Any:
+        with jax.enable_x64(matrices.dtype == jnp.float64):
+            return lax.platform_dependent(matrices, cpu=each, default=fn)
+
+    @solve.def_vmap
+    def solve_batch(size: int, is_batched: Any, matrices: Array) -> Any:
+        del size, is_batched
+        found = solve(matrices)  # Of one more axis in front, which it takes.
+        return found, jax.tree.map(lambda _: True, found)
+
+    return solve

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from egojax.ops.numerics import dot_rows, in_float64
+from egojax.ops.numerics import dot_rows, in_float64, one_by_one
 from egojax.types import ArrayLike, typed
 
 Method = Literal["auto", "gram64", "qr32", "deflate32"]
@@ -30,6 +30,8 @@ Method = Literal["auto", "gram64", "qr32", "deflate32"]
 CHUNK, SLOPES = 1024, 8192
 # Singular values below these shares of the largest are rounding, which has no gradient.
 NOISE = {"gram64": 1e-7, "qr32": 1e-7, "deflate32": 1e-6}
+EIGH, SVD = one_by_one(jnp.linalg.eigh), one_by_one(jnp.linalg.svd)
+UPPER = one_by_one(functools.partial(jnp.linalg.qr, mode="r"))
 
 
 class _Tail(NamedTuple):
@@ -233,7 +235,7 @@ def _by_qr32(
         points, mask, share = piece
         scaled = points[None] * (mask * share[None])[:, None]
         both = jnp.concatenate([upper, jnp.swapaxes(scaled, -1, -2)], axis=1)
-        return jnp.linalg.qr(both, mode="r"), None
+        return UPPER(both), None
 
     pieces = _cut(tracks, CHUNK), _cut(masks, CHUNK), _cut(scale, CHUNK)
     upper = jnp.zeros((len(masks), depth, depth), tracks.dtype)
@@ -245,8 +247,8 @@ def _by_qr32(
         slots = jnp.zeros((lax.axis_size(axis_name), *upper.shape), upper.dtype)
         parts = lax.psum(slots.at[lax.axis_index(axis_name)].set(upper), axis_name)
         rows = jnp.moveaxis(parts, 0, 1).reshape(len(masks), -1, depth)
-        upper = jnp.linalg.qr(rows, mode="r")
-    _, values, rows = jnp.linalg.svd(upper)
+        upper = UPPER(rows)
+    _, values, rows = SVD(upper)
     vectors = jnp.swapaxes(rows, -1, -2)
     tail = values[:, rank:], vectors[..., rank:]
     return _cut_off(*tail, values[:, :1], NOISE["qr32"])
@@ -311,7 +313,7 @@ def _summed(gram: Array, axis_name: str | None) -> Array:
 
 def _eigen(gram: Array) -> tuple[Array, Array]:
     """Singular values from the largest on, and their directions as columns."""
-    squares, vectors = jnp.linalg.eigh(gram)
+    squares, vectors = EIGH(gram)
     values = jnp.sqrt(jnp.maximum(squares, 0.0))
     return values[..., ::-1], vectors[..., ::-1]
 

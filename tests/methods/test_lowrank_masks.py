@@ -74,6 +74,27 @@ def test_tails_are_what_no_affine_motion_explains(length, hop):
     assert found[3] == 0
 
 
+@pytest.mark.parametrize("count", [8, 30])
+def test_a_small_mask_of_two_motions_is_as_wrong_as_a_large_one(count):
+    """No motion is so fast, or mask so small, that shape is what stays free."""
+    some, _, _, truth = _problem()
+    # Tracks of the scene as near as can be to a body's, and these: some pixels.
+    middle = np.zeros((len(truth), 2))
+    for window in some:
+        middle[window.tracks] = window.middle
+    mean = middle[truth == 1].mean(0)
+    near = np.argsort(((middle - mean) ** 2).sum(1) + 1e6 * (truth == 2))
+    body, scene = (near[truth[near] == k][: count // 2] for k in (1, 0))
+    part = truth.copy()
+    part[[*body, *scene]] = 3
+    fast = [w._replace(residual=20 * w.residual) for w in some]
+    settings = dataclasses.replace(PLAIN, noise=0.5)
+    problem = mask_problem(fast, NONE, len(truth), settings)
+    found = mask_tails(problem, _masks(problem, part), PLAIN.rank)
+    expected = _reference(fast, part, 4, settings)
+    np.testing.assert_allclose(found, expected, rtol=2e-3)
+
+
 def test_one_mask_for_all_costs_one():
     settings = LossSettings()
     _, _, problem, truth = _problem(settings=settings)
