@@ -208,6 +208,10 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         flow_hw=(),  # Of flow, as the loss sees it; () = as masks. [(480, 854)]
         half=20,  # Frames of a window of tracks on each side.
         smooth=11,  # Frames of the moving average of tracks; 0 = none.
+        # tracks (which end where they are lost; then a point goes on with its
+        # neighbours) | files (those of tracks.method=cotracker, as they are: of a
+        # frame and its neighbours, where hidden as the tracker guesses) [files]
+        windows="tracks",
         num_points=2048,  # Of each image. [70000]
         min_visible=0.1,  # Least share of its window in which a point is seen.
         flip=True,  # Mirror every second item, by chance.

@@ -15,6 +15,7 @@ import numpy as np
 from egojax.data.frame_stack import FrameStack
 from egojax.data.resizing import LAYERS
 from egojax.errors import FrameError, UsageError
+from egojax.methods.file_windows import FileWindows
 from egojax.methods.track_windows import SMOOTH, TrackWindows
 from egojax.ops.motion_losses import PUBLISHED_HW
 from egojax.types import PointTracks, SkippedFrame, Source
@@ -33,6 +34,8 @@ class MotionClip:
     frames: Source[Any]  # uint8 (H, W, 3)
     flows: Mapping[int, Source[Any]]  # By gap, forward and back: float32 (H, W, 2).
     tracks: PointTracks
+    # Files of a tracker, by frame: windows are of these in place of `tracks`.
+    files: Source[Any] | None = None  # WindowTracks | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +58,7 @@ class ClipItems(NamedTuple):
 
     images: np.ndarray  # uint8 (T, h, w, 3); zeros where a frame cannot be read.
     flows: dict[int, np.ndarray]  # float16 (T, h, w, 2), pixels of `UNIT_HW`.
-    windows: TrackWindows
+    windows: TrackWindows | FileWindows
     scale_xy: np.ndarray  # float32 (2,), of tracks to pixels of `UNIT_HW`.
     pairs: dict[int, np.ndarray]  # bool (T,), by gap > 0: whether F is an item.
     skipped: list[SkippedFrame]
@@ -136,11 +139,12 @@ def _keys(
         return stack.array()
 
 
-def _windows(clip: MotionClip, settings: ItemSettings) -> TrackWindows:
+def _windows(clip: MotionClip, settings: ItemSettings) -> TrackWindows | FileWindows:
+    half, smooth = settings.half, settings.smooth
     try:
-        return TrackWindows(
-            clip.tracks, settings.half, len(clip.frames), smooth=settings.smooth
-        )
+        if clip.files is not None:
+            return FileWindows(clip.files, half, clip.tracks.size_hw, smooth)
+        return TrackWindows(clip.tracks, half, len(clip.frames), smooth=smooth)
     except ValueError as err:
         raise UsageError(f"{clip.name}: {err}") from None
 

@@ -42,6 +42,7 @@ CHOICES = {
     "group.by": ("low_rank", "affinity"),
     "low_rank.start": ("spectral", "random"),
     "eval.protocol": MOTION_PROTOCOLS,
+    "network.windows": ("tracks", "files"),
     "network.front": ("border", "look"),
     "network.front_by": ("clip", "frame"),
     "official.keys": ("recompute", "cached"),

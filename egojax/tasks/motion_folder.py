@@ -8,7 +8,7 @@ import numpy as np
 from egojax.data import flow_files, point_files
 from egojax.errors import FrameError, UsageError
 from egojax.methods.motion_clips import MotionClip
-from egojax.types import Clip, PointTracks, SkippedFrame, Source
+from egojax.types import Clip, PointTracks, SkippedFrame, Source, WindowTracks
 
 FLOW = "flow"  # A folder for each gap.
 POINTS, GROUPS, LABELS = "points.npz", "groups.npz", "labels"
@@ -86,8 +86,13 @@ def read_points(clip: Clip, folder: pathlib.Path) -> PointTracks:
     return tracks
 
 
-def motion_of(clip: Clip, folder: pathlib.Path, gaps: Sequence[int]) -> MotionClip:
-    """The clip with the flow and the tracks of its folder.
+def motion_of(
+    clip: Clip,
+    folder: pathlib.Path,
+    gaps: Sequence[int],
+    files: Source[WindowTracks | None] | None = None,
+) -> MotionClip:
+    """The clip with the flow and the tracks of its folder, or with files of a tracker.
 
     Raises:
       UsageError: the tracks are damaged.
@@ -98,4 +103,4 @@ def motion_of(clip: Clip, folder: pathlib.Path, gaps: Sequence[int]) -> MotionCl
         way * gap: flow_of(clip, folder, way * gap) for gap in gaps for way in (1, -1)
     }
     tracks = read_points(clip, folder)
-    return MotionClip(clip.name, clip.frames, flows, tracks)
+    return MotionClip(clip.name, clip.frames, flows, tracks, files)

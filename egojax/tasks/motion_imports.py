@@ -52,6 +52,10 @@ def check(config: Any) -> list[str]:
                 f"config.{name}.method={EXAMPLES} goes with "
                 f"--config.data.name={EXAMPLES}"
             )
+    if config.network.windows == "files" and config.tracks.method != TRACKS:
+        problems.append(
+            f"config.network.windows=files goes with --config.tracks.method={TRACKS}"
+        )
     of_examples = EXAMPLES in (config.flow.method, config.tracks.method)
     if of_examples and (config.data.stride != 1 or config.data.repeat != 1):
         problems.append(
@@ -237,10 +241,7 @@ def import_tracks(
       UsageError: no file is of this clip, none can be read, or the tracks are of
         images of another shape.
     """
-    source = cotracker_files.cotracker_source(
-        *(config.tracks.root, clip.name, clip.frame_ids),
-        cut=bool(config.data.max_frames),
-    )
+    source = track_files(config, clip)
     skipped: list[SkippedFrame] = []
     windows = _windows(clip, source, progress, skipped)
     tracks = window_runs.thinned(
@@ -250,6 +251,18 @@ def import_tracks(
         raise UsageError(f"{clip.name}: no tracks can be read: {skipped[0].reason}")
     point_files.write_points(path, tracks)
     return skipped
+
+
+def track_files(config: Any, clip: Clip) -> Source[WindowTracks | None]:
+    """CoTracker's files of a clip by frame, lazily; None where there is none.
+
+    Raises:
+      UsageError: no file is of this clip.
+    """
+    return cotracker_files.cotracker_source(
+        *(config.tracks.root, clip.name, clip.frame_ids),
+        cut=bool(config.data.max_frames),
+    )
 
 
 def tracks_of_examples(

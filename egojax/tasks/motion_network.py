@@ -23,13 +23,14 @@ from egojax.errors import FrameError, UsageError
 from egojax.methods import group_masks, mask_fronts, mask_learning
 from egojax.methods.mask_fronts import FrontEvidence
 from egojax.methods.mask_learning import MaskNet
-from egojax.methods.motion_clips import fitted_flow
+from egojax.methods.motion_clips import MotionClip, fitted_flow
 from egojax.task import Progress, Stage
 from egojax.tasks import (
     mask_networks,
     mask_training,
     motion_config,
     motion_folder,
+    motion_imports,
     settings,
 )
 from egojax.tasks.mask_networks import FILE, Kind
@@ -64,9 +65,8 @@ def learns(config: Any, folder: pathlib.Path) -> dict[str, Any]:
     """The fields of a `Task` that learns from all of its clips."""
     fields, kind = config.network, kind_of(config)
 
-    def motion_of(clip: Clip) -> Any:
-        where = folder / "clips" / clip.name
-        return motion_folder.motion_of(clip, where, fields.gaps)
+    def motion_of(clip: Clip) -> MotionClip:
+        return _motion_of(config, clip, folder / "clips" / clip.name)
 
     task = mask_training.make_task(
         fields, motion_of, folder, devices=config.mesh.data, kind=kind
@@ -126,7 +126,7 @@ def _learn(
     fields, kind = config.network, kind_of(config)
     model = mask_training.train(
         fields,
-        [motion_folder.motion_of(clip, folder.path, fields.gaps)],
+        [_motion_of(config, clip, folder.path)],
         folder.path / LEARN,
         progress,
         seed=config.seed,
@@ -136,6 +136,14 @@ def _learn(
     if distributed.is_first():
         mask_networks.write(folder.path / FILE, model, kind)
     return []
+
+
+def _motion_of(config: Any, clip: Clip, folder: pathlib.Path) -> MotionClip:
+    """What is learned from."""
+    files = None
+    if config.network.windows == "files":
+        files = motion_imports.track_files(config, clip)
+    return motion_folder.motion_of(clip, folder, config.network.gaps, files)
 
 
 def _network(config: Any, folder: pathlib.Path) -> tuple[MaskNet, Kind]:

@@ -250,13 +250,14 @@ def test_flow_of_another_size_is_scaled_with_its_vectors(exported, clip, tmp_pat
 def test_a_network_of_other_gaps_needs_no_flow_between_neighbours(
     exported, clip, tmp_path
 ):
-    """As FBMS is published; along tracks of files."""
+    """As FBMS is published; of windows of the files of tracks as they are."""
     official = copied(exported, tmp_path)
     for gap in (1, -1):
         place = official / f"Flows_gap{gap}"
         place.rename(official / f"Flows_gap{3 * gap}")
     run, words = tmp_path / "run", [*QUIET, *imports(official), *LEARNING]
-    assert launch(clip, run, *words, "--config.network.gaps=(3,)") == 0
+    words += ["--config.network.gaps=(3,)", "--config.network.windows=files"]
+    assert launch(clip, run, *words) == 0
     flow = folder_of(run) / "flow"
     assert sorted(path.name for path in flow.iterdir()) == ["gap-3", "gap3"]
     names = sorted(path.stem for path in (flow / "gap3").iterdir())
@@ -407,6 +408,7 @@ def test_tracks_of_a_picture_of_another_shape_are_refused(few, clip, tmp_path, c
         (["--config.flow.method=files"], "needs --config.flow.root=FOLDER"),
         (["--config.flow.root=/tmp"], "only config.flow.method=files reads it"),
         (["--config.tracks.method=cotracker"], "needs --config.tracks.root"),
+        (["--config.network.windows=files"], "goes with --config.tracks.method"),
         (
             ["--config.tracks.method=cotracker", "--config.tracks.root=/no/such"],
             "config.tracks.root=/no/such: no such folder",

@@ -12,7 +12,7 @@ from egojax.methods.motion_batches import batches
 from egojax.methods.motion_clips import ItemSettings, MotionClip, read_clip
 from egojax.ops.motion_losses import temporal_loss
 from egojax.ops.trajectories import places
-from egojax.types import PointTracks, Source
+from egojax.types import PointTracks, Source, WindowTracks
 
 HW = (24, 48)
 SETTINGS = ItemSettings(
@@ -162,6 +162,26 @@ def test_published_pixels_have_their_origin_in_the_centre_of_the_first(flip):
         here = usual.tracks[np.arange(4), usual.own]
         expected = places(here - 0.5, (480, 854), published=True)
         np.testing.assert_allclose(published.loc, expected, atol=1e-5)
+
+
+def test_windows_may_be_of_files():
+    """Of points that are seen all the time, these are the windows of tracks."""
+    clip = clip_of()
+    whole = clip.tracks.xy.reshape(40, 12, 2).swapaxes(0, 1)
+
+    def read(t):
+        seen = np.ones((12, 40 if t == 6 else 0), bool)
+        return WindowTracks(whole[:, : seen.shape[1]], seen, np.arange(12), t, HW)
+
+    settings = dataclasses.replace(SETTINGS, num_points=40)
+    of_files = dataclasses.replace(clip, files=Source(read, 12))
+    found, expected = (read_clip(c, settings).windows for c in (of_files, clip))
+    for name in ("tracks_xy", "visibility", "frames", "query", "size_hw"):
+        a, b = (getattr(w.around(6), name) for w in (found, expected))
+        np.testing.assert_allclose(a, b, atol=1e-4)
+    np.testing.assert_allclose(found.places(6), expected.places(6))
+    (batch,) = some(clips=[of_files], settings=settings)
+    assert np.isfinite(batch.motion.tracks).all()
 
 
 def test_flow_may_be_finer_than_images():
