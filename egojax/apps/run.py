@@ -172,13 +172,17 @@ def _run_clip(
 ) -> list[str]:
     clip_folder = folder.clip(name)
     if not todo.run:
-        print(f"{name}: nothing to do, all stages are done")
-        return _skipped(task, name, clip_folder)
+        seen = {entry.get("frames") for entry in clip_folder.entries().values()}
+        frames = seen.pop() if len(seen) == 1 else None  # Older runs do not say.
+        told = "" if frames is None else f", with {frames} frames"
+        print(f"{name}: nothing to do, all stages are done{told}")
+        return _skipped(task, name, clip_folder, "; --only={} tries again")
     clip = None
     try:
         clip = task.clips[name]()
         for note in clip.notes:
             print(f"{name}: {note}")
+        _check_frames(task, clip, clip_folder, todo)
         _forget(name, todo, clip_folder, request)
         arrays.make_folder(clip_folder.path)
         for stage in todo.run:
@@ -192,6 +196,24 @@ def _run_clip(
         folder.log("clip_failed", clip=name, reason=str(err))
         return [f"{name}: skipped: {line}" for line in str(err).splitlines()]
     return _skipped(task, name, clip_folder)
+
+
+def _check_frames(task: Task, clip: Clip, clip_folder: ClipFolder, todo: Plan) -> None:
+    """Refuses to go on with what was made of a clip of another length.
+
+    Raises:
+      UsageError: a stage that does not run again saw more frames, or fewer.
+    """
+    running = [stage.name for stage in todo.run]
+    for stage in task.stages:
+        entry = clip_folder.done(stage.name)
+        frames = clip.num_frames if entry is None else entry.get("frames")
+        if stage.name not in running and frames not in (None, clip.num_frames):
+            raise UsageError(
+                f"{clip.name}: {clip.num_frames} frames; {stage.name} was done with "
+                f"{frames}: --only={','.join(s.name for s in task.stages)} does all "
+                "again"
+            )
 
 
 def _forget(
@@ -226,13 +248,19 @@ def _run_stage(
     seconds = round(progress.close(), 3)
     rows = [{"frame": clip.frame_ids[s.frame_idx], "reason": s.reason} for s in skipped]
     clip_folder.mark(
-        stage.name, seconds=seconds, skipped=rows, read=dict(read[stage.name])
+        stage.name,
+        seconds=seconds,
+        frames=clip.num_frames,
+        skipped=rows,
+        read=dict(read[stage.name]),
     )
     folder.log("stage_end", clip=clip.name, stage=stage.name, seconds=seconds)
     print(f"{clip.name}: {stage.name} done in {seconds:.1f} s")
 
 
-def _skipped(task: Task, name: str, clip_folder: ClipFolder) -> list[str]:
+def _skipped(
+    task: Task, name: str, clip_folder: ClipFolder, hint: str = ""
+) -> list[str]:
     lines = []
     for stage in task.stages:
         rows = (clip_folder.done(stage.name) or {}).get("skipped", [])
@@ -240,7 +268,7 @@ def _skipped(task: Task, name: str, clip_folder: ClipFolder) -> list[str]:
             first = rows[0]
             lines.append(
                 f"{name}: {stage.name} skipped {len(rows)} frame(s), first "
-                f"{first['frame']}: {first['reason']}"
+                f"{first['frame']}: {first['reason']}{hint.format(stage.name)}"
             )
     return lines
 

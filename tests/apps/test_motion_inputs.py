@@ -306,6 +306,8 @@ def test_a_frame_whose_flow_is_damaged_or_missing_is_left_out(
     assert "no flow of 00006, over a gap of -1" in done["flow"]["skipped"][1]["reason"]
     labels = folder_of(tmp_path / "run") / "labels"
     assert len([*labels.iterdir()]) == 10  # Frame 2 by its flow back.
+    assert launch(clip, tmp_path / "run", *words) == 3
+    assert "--only=flow tries again" in capsys.readouterr().out
 
 
 def test_flow_of_a_picture_of_another_shape_is_refused(

@@ -12,6 +12,7 @@ import pytest
 from egojax.apps import cli
 from egojax.data import arrays, flow_files, images, motion_results, point_files
 from egojax.methods import dense_flow
+from egojax.tasks import motion_config
 from tests import moving_clips
 from tests.moving_clips import launch
 
@@ -91,7 +92,8 @@ def test_the_report_says_what_was_found(finished):
 
 def test_the_same_command_again_does_nothing(finished, clip, capsys):
     assert launch(clip, finished, "--config.show.official=True") == 0
-    assert "nothing to do" in capsys.readouterr().out
+    told = "nothing to do, all stages are done, with 16 frames"
+    assert told in capsys.readouterr().out
 
 
 def test_a_run_stopped_in_its_flow_goes_on(clip, finished, tmp_path, monkeypatch):
@@ -132,6 +134,24 @@ def test_tracks_are_grouped_by_their_affinities_where_it_is_asked(
     assert flow.stat().st_mtime_ns == before
     names = arrays.read_json(folder_of(run) / "scores.json")["names"]
     assert names["J"] > 0.85 and names["tracks_ARI"] > 0.9
+
+
+def test_a_clip_that_has_grown_is_not_mixed_with_what_was_made_before(tmp_path, capsys):
+    grown = moving_clips.write_clip(tmp_path / "grown", 10, truth=False)
+    words = ["--config.show.overlay=False", "--config.show.report=False"]
+    assert launch(grown, tmp_path / "run", *words) == 0
+    for t in (10, 11):
+        image, _ = moving_clips.frame(t)
+        images.write_image(grown / "frames" / f"{t:05d}.png", image)
+    labels = folder_of(tmp_path / "run", "grown") / "labels"
+    before = sorted(labels.iterdir())
+    assert launch(grown, tmp_path / "run", *words, "--only=masks") == 2
+    said = capsys.readouterr().err
+    assert "grown: 12 frames; flow was done with 10: --only=flow,tracks,group" in said
+    assert sorted(labels.iterdir()) == before
+    every = "--only=flow,tracks,group,masks,score,show"
+    assert launch(grown, tmp_path / "run", *words, every) == 0
+    assert len([*labels.iterdir()]) == 12
 
 
 def test_without_motion_nothing_is_found_and_all_is_told(tmp_path):
@@ -185,7 +205,14 @@ def test_a_frame_that_cannot_be_read_is_left_out_and_told(clip, tmp_path, capsys
         (["--config.masks.floor=1e300"], "config.masks.floor=1e+300: above 1e+06"),
         (["--config.group.by=colour"], "config.group.by=colour: there are low_rank"),
         (["--config.low_rank.start=warm"], "config.low_rank.start=warm: there are"),
-        (["--config.low_rank.masks=0"], "config.low_rank.masks=0: below 1"),
+        (["--config.low_rank.masks=1"], "config.low_rank.masks=1: below 2"),
+        (["--config.low_rank.rank=2"], "config.low_rank.rank=2: below 3"),
+        (["--config.low_rank.rank=9"], "rank=9: nothing is beyond it"),
+        (
+            ["--config.low_rank.rank=5", "--config.low_rank.keep=1"],
+            "rank=5: nothing is beyond it; expected less than 3 and 2 of each",
+        ),
+        (["--config.network.weights=x.npz"], "weights go with config.solver=network"),
         (["--config.low_rank.coldest=2.0"], "config.low_rank.coldest=2.0: above 1"),
         (["--config.low_rank.smooth=-1.0"], "config.low_rank.smooth=-1.0: below 0"),
         (["--config.flow.method=raft"], "config.flow.method=raft: there are dis"),
@@ -306,6 +333,11 @@ def test_ids_last_over_many_pieces(tmp_path):
     names = arrays.read_json(folder_of(tmp_path / "run") / "scores.json")["names"]
     assert names["ids_first"] == names["ids_main"] == 1 and names["ids_named"] > 0.9
     assert names["ids_switches"] == 0 and names["IDF1"] > 0.9
+
+
+def test_a_frame_may_be_named_like_that_of_another_pass():
+    names = motion_config.names_apart(["a", "pass2_a", "a", "pass2_a"])
+    assert len(set(names)) == 4 and names[:2] == ("a", "pass2_a")
 
 
 def test_each_pass_of_a_clip_that_is_played_again_has_results_of_its_own(tmp_path):
