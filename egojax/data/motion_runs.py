@@ -69,6 +69,11 @@ def label_folder(
         or of images of another size, or it has not finished.
     """
     where = f"config.data.motion={run}"
+    if len(set(clip.frame_ids)) < clip.num_frames:
+        raise UsageError(
+            f"{where}: frames of {clip.name} come twice, and have other groups each "
+            "time; expected config.data.repeat=1"
+        )
     try:
         config = runs.open_run(pathlib.Path(run))["config"]
     except UsageError as err:

@@ -34,6 +34,7 @@ from egojax.ops.temporal_basis import reduce_tracks
 from egojax.types import ArrayLike, typed
 
 SHAPE = 1e5  # Times noise: positions, of a spread of 1, in the matrix.
+SHAPE_VALUES = 3  # Singular values that are shape: of x, y and 1.
 AT_ONCE = 8  # Windows whose matrices are held together.
 FEW = 1e-6  # Of all tracks: with less, the price of a mask is not steep.
 
@@ -70,7 +71,12 @@ def mask_problem(
     """The problem of these windows, one or more, of tracks 0..N - 1.
 
     All is padded, so that few programs compile.
+
+    Raises:
+      ValueError: residuals that are not finite.
     """
+    if not all(np.isfinite(window.residual).all() for window in windows):
+        raise ValueError("windows with residuals that are not finite")
     size = _padded(max(len(window.tracks) for window in windows))
     keep = min(settings.keep, max(len(window.residual) for window in windows))
     rows = [_matrix(window, size, keep, settings.noise) for window in windows]

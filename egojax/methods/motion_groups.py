@@ -176,6 +176,7 @@ def track_graph(
 
 def _neighbour_pairs(middle: np.ndarray, count: int) -> np.ndarray:
     _, nearest = KDTree(middle).query(middle, k=min(count + 1, len(middle)))
+    nearest = nearest.reshape(len(middle), -1)  # Of one point it has one axis.
     first = np.repeat(np.arange(len(middle)), nearest.shape[1] - 1)
     return np.stack([first, nearest[:, 1:].ravel()], -1)
 

@@ -198,6 +198,13 @@ def problems(fields: Any, group: str = "") -> list[str]:
     sides = tuple(fields.flow_hw)
     if sides and (len(sides) != 2 or not _are_whole(sides, 8)):
         found.append(f"flow_hw={sides}: expected two sides of 8 up, or ()")
+    frames = 2 * fields.half + 1
+    rows = 2 * min(fields.keep or frames, frames)
+    if fields.tracks_weight and fields.rank >= rows:
+        found.append(
+            f"rank={fields.rank}: nothing is beyond it; expected less than {rows}, 2 "
+            "for each function of time, or tracks_weight=0"
+        )
     if not fields.learning_rate > 0:
         found.append(f"learning_rate={fields.learning_rate}: expected more than 0")
     return [f"{group}{line}" for line in found]

@@ -17,7 +17,7 @@ from egojax.errors import UsageError
 from egojax.methods.dense_flow import FLOWS, LEAST_SIDE
 from egojax.methods.group_masks import MaskSettings
 from egojax.methods.lowrank_groups import LowRankSettings
-from egojax.methods.lowrank_masks import LossSettings
+from egojax.methods.lowrank_masks import SHAPE_VALUES, LossSettings
 from egojax.methods.motion_groups import GroupSettings
 from egojax.methods.point_tracking import TrackSettings
 from egojax.methods.still_points import StillSettings
@@ -66,8 +66,10 @@ LEAST = {
     },
     **{f"group.{name}": 0 for name in ("distant", "moving", "least_motion", "typical")},
     **{f"group.{name}": 1 for name in ("neighbours", "least")},
-    **{f"low_rank.{name}": 1 for name in ("masks", "restarts", "batch", "keep")},
-    **{f"low_rank.{name}": 0 for name in ("rank", "steps", "smooth", "price", "apart")},
+    **{f"low_rank.{name}": 1 for name in ("restarts", "batch", "keep")},
+    **{f"low_rank.{name}": 0 for name in ("steps", "smooth", "price", "apart")},
+    "low_rank.masks": 2,
+    "low_rank.rank": SHAPE_VALUES,
     **{f"low_rank.{name}": 1e-6 for name in ("rate", "coldest")},
     "still.radius": 1,
     **{f"still.{name}": 0 for name in ("search", "apart")},
@@ -148,6 +150,12 @@ def check(config: Any) -> None:
             f"config.group.lengths={lengths}: longer than what is grouped at once, "
             f"config.group.piece={config.group.piece}"
         )
+    elif config.low_rank.rank >= SHAPE_VALUES + 2 * min(config.low_rank.keep, *lengths):
+        problems.append(
+            f"config.low_rank.rank={config.low_rank.rank}: nothing is beyond it; "
+            f"expected less than {SHAPE_VALUES} and 2 of each of "
+            f"config.low_rank.keep={config.low_rank.keep}"
+        )
     if problems:
         raise UsageError.from_problems(problems)
 
@@ -170,6 +178,11 @@ def _official_problems(config: Any) -> list[str]:
         found.append(
             f"config.official.weights={config.official.weights}: published weights go "
             "with config.solver=official"
+        )
+    if config.solver not in NETWORKS and config.network.weights:
+        found.append(
+            f"config.network.weights={config.network.weights}: weights go with "
+            "config.solver=network or official"
         )
     if config.official.weights and config.network.weights:
         found.append("config.official.weights and config.network.weights: give one")
@@ -265,11 +278,14 @@ def names_apart(frame_ids: Sequence[str]) -> tuple[str, ...]:
     pass has files of its own. The last number of a name, which tells the frame, stays.
     """
     passes: collections.Counter[str] = collections.Counter()
-    names = []
+    names, taken = [], set(frame_ids)
     for name in frame_ids:
         passes[name] += 1
-        again = passes[name] > 1
-        names.append(f"pass{passes[name]}_{name}" if again else name)
+        new = name
+        while passes[name] > 1 and new in taken:  # A frame may be named like that.
+            new = f"pass{passes[name]}_{new}"
+        taken.add(new)
+        names.append(new)
     return tuple(names)
 
 

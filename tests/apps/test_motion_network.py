@@ -409,6 +409,8 @@ def test_weights_that_show_nothing_finite_are_told(finished, seven, tmp_path, ca
         (["--config.solver=magic"], "there are points, network, official"),
         (["--config.network.front=truth"], "there are border, look"),
         (["--config.network.num_masks=1"], "config.network.num_masks=1: below 2"),
+        (["--config.network.keep=1"], "network.rank=5: nothing is beyond it; expected"),
+        (["--config.network.rank=10"], "rank=10: nothing is beyond it; expected less"),
         (["--config.network.batch_size=6"], "config.network.batch_size=6: expected 4"),
         (["--config.network.least_motion=-1.0"], "least_motion=-1.0: below 0"),
         (["--config.network.weights=nowhere"], "expected a run folder of --mode=train"),

@@ -44,6 +44,12 @@ def test_groups_are_the_segments_and_others_are_left_out(tmp_path):
     assert clip.notes == (f"segments are the motion groups of {tmp_path / 'run'}",)
 
 
+def test_a_clip_that_is_played_again_is_refused(tmp_path):
+    clip = CLIP.select([0, 1, 0, 1])
+    with pytest.raises(UsageError, match="frames of mine come twice"):
+        motion_runs.with_motion_groups(clip, write_run(tmp_path / "run"))
+
+
 def test_frames_without_a_mask_have_no_segments_and_are_told(tmp_path):
     run = write_run(tmp_path / "run", NAMES[:2])
     clip = motion_runs.with_motion_groups(CLIP, run)

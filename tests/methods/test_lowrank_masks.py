@@ -224,3 +224,11 @@ def test_no_motion_is_one_mask_without_a_fault():
     assert np.isfinite(slope).all()
     one = mask_loss(problem, _masks(problem, np.zeros(300, int)), settings)
     assert float(one) < float(mask_loss(problem, masks, settings))
+
+
+def test_residuals_that_are_not_finite_are_refused():
+    some, graph, _, truth = _problem()
+    bad = some[0].residual.copy()
+    bad[2, 3] = np.nan
+    with pytest.raises(ValueError, match="not finite"):
+        mask_problem([some[0]._replace(residual=bad)], graph, len(truth), PLAIN)

@@ -306,3 +306,9 @@ def test_how_much_parts_of_a_body_may_differ_is_a_setting():
     some, parts = _two_parts([((9, 0), (6, 0))])
     strict = GroupSettings(alike=0.1)
     np.testing.assert_array_equal(join_alike(some, parts, strict), parts)
+
+
+def test_a_window_of_one_track_has_no_pairs():
+    still = np.zeros((5, 1, 2), np.float32)
+    window = WindowMotion(0, np.zeros(1, int), np.full((1, 2), 9.0), still, 0.1)
+    assert motion_groups.track_graph([window], 1).pairs.shape == (0, 2)
