@@ -34,18 +34,22 @@ By a network that learns masks, of a clip or of a data set:
 
   python launch.py --config=configs/motion_seg.py:network             embedded clip
   python launch.py --config=configs/motion_seg.py:davis+network --mode=train \
-      --workdir=RUN --config.data.root=data/DAVIS2016      learns from all its clips
+      --workdir=RUN --config.data.root=data/DAVIS2016 --config.data.split=all
+      learns from all its clips
   python launch.py --config=configs/motion_seg.py:folder+network \
       --config.network.weights=RUN --config.data.root=MY_CLIP        and uses that
   python launch.py --config=configs/motion_seg.py:davis+network --workdir=SETS \
-      --config.data.root=data/DAVIS2016 --config.export.examples=True \
-      --only=flow,tracks,examples                one machine makes flow and tracks
+      --config.data.root=data/DAVIS2016 --config.data.split=all \
+      --config.export.examples=True --only=flow,tracks,examples
+      one machine makes flow and tracks
   python launch.py --config=configs/motion_seg.py:examples+network --mode=train \
-      --workdir=RUN --config.data.root=SETS          another learns from them
+      --workdir=RUN --config.data.root=SETS
+      another learns from them
   python launch.py --config=configs/motion_seg.py:davis+official --mode=train \
       --config.official.backbone=dino_vitbase8_pretrain.pth \
       --config.official.merger=dino_deitsmall8_pretrain.pth \
-      --config.data.root=data/DAVIS2016                     the published network
+      --config.data.root=data/DAVIS2016 --config.data.split=all
+      the published network; 20,000 steps, for accelerators
 
 Stages
   flow      between frames, both ways: flow/gap1, flow/gap-1; of a network also over
@@ -78,7 +82,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         name="world",  # world | folder | davis | fbms | segtrack | examples
         root=placeholder(str),  # Folder of the data set, or of the user's own clip.
         clips=placeholder(str),  # "bear,bmx-trees"; of the world: seeds, "0,1,2".
-        split="val",  # Of davis: train | val | trainval; of fbms: train | test.
+        split="val",  # Of davis: train | val | trainval; of fbms: train | test; all.
         year=2016,  # Of davis: 2016 (one mask) | 2017 (objects).
         stride=1,  # Every how many frames.
         max_frames=0,  # Only the first so many of those; 0 = all.
@@ -242,7 +246,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.official = dict(  # Of config.solver=official.
         backbone=placeholder(str),  # dino_vitbase8_pretrain.pth
         merger=placeholder(str),  # dino_deitsmall8_pretrain.pth, for front="look".
-        # A published checkpoint, such as davis_best_ckpt.pth: nothing is learned then.
+        # A published checkpoint, such as davis_alt_best.pth: nothing is learned then.
         weights=placeholder(str),
         mean=True,  # Of its two sets of weights the running mean, where it has one.
         # Of the backbone: recompute in each step | cached: found once for each frame

@@ -195,7 +195,7 @@ def _missing_files(config: Any) -> list[str]:
     if config.solver == "official":
         needed.append(("backbone", "the weights of DINO, dino_vitbase8_pretrain.pth"))
         if config.official.weights:
-            needed.append(("weights", "a checkpoint, such as davis_best_ckpt.pth"))
+            needed.append(("weights", "a checkpoint, such as davis_alt_best.pth"))
     looks = config.network.front == "look" and config.network.num_masks > 2
     if config.solver in NETWORKS and looks:
         needed.append(("merger", "the weights of DINO, dino_deitsmall8_pretrain.pth"))
