@@ -450,7 +450,7 @@ def test_true_flow_of_the_world_is_one_word(tmp_path):
     """Smoke size; what follows is along the true flow, whatever images say."""
     words = ["--config.flow.method=true", "--config.show.overlay=False"]
     command = ["launch.py", "--config=configs/motion_seg.py:smoke", *words]
-    words = [f"--workdir={tmp_path}", "--config.data.max_frames=8"]
+    words = [f"--workdir={tmp_path}", "--config.data.max_frames=8", "--only=flow"]
     assert cli.main([*command, *words]) == 0
     (folder,) = (tmp_path / "clips").iterdir()
     truth = gliding_clip(0, (96, 160)).truth

@@ -18,6 +18,7 @@ from tests.moving_clips import launch
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 STAGES = ["flow", "tracks", "group", "masks", "score", "show"]
+AFFINITY = "--config.group.by=affinity"  # Compiles least.
 
 
 @pytest.fixture(autouse=True)
@@ -138,7 +139,7 @@ def test_tracks_are_grouped_by_their_affinities_where_it_is_asked(
 
 def test_a_clip_that_has_grown_is_not_mixed_with_what_was_made_before(tmp_path, capsys):
     grown = moving_clips.write_clip(tmp_path / "grown", 10, truth=False)
-    words = ["--config.show.overlay=False", "--config.show.report=False"]
+    words = ["--config.show.overlay=False", "--config.show.report=False", AFFINITY]
     assert launch(grown, tmp_path / "run", *words) == 0
     for t in (10, 11):
         image, _ = moving_clips.frame(t)
@@ -327,7 +328,7 @@ def test_a_damaged_file_is_named_with_what_to_do(
 def test_ids_last_over_many_pieces(tmp_path):
     """24 frames in three pieces of 12."""
     clip = moving_clips.write_clip(tmp_path / "disk", 24)
-    words = ["--config.group.piece=12", "--config.group.overlap=6"]
+    words = ["--config.group.piece=12", "--config.group.overlap=6", AFFINITY]
     quiet = ["--config.show.overlay=False", "--config.show.report=False"]
     assert launch(clip, tmp_path / "run", *words, *quiet) == 0
     names = arrays.read_json(folder_of(tmp_path / "run") / "scores.json")["names"]
