@@ -21,16 +21,14 @@ import cv2
 import numpy as np
 
 from egojax.errors import FrameError
+from egojax.methods.frame_nodes import BLUR, FrameNodes, frame_nodes, spread_votes
 from egojax.ops.guided import guided_filter
 from egojax.ops.harmonic import spread_values
-from egojax.ops.superpixels import superpixels
 from egojax.types import PointTracks, SkippedFrame, Source
 
-BLUR = 0.8  # Pixels, against the noise of a camera.
 SAME = 5.0  # CIE Lab: how far the colour of a thing changes between two frames.
 AROUND = (5, 5)  # Pixels whose contrast a point is followed by.
 PLAIN = 0.15  # What is left of a point's weight without any contrast.
-TINY = 1e-12  # A sum of evidence below it is none.
 FAINT = 0.01  # A group without points that has less of every superpixel is forgotten.
 
 
@@ -46,16 +44,6 @@ class MaskSettings:
     memory: float = 0.1  # Weight of the frame before; 0 = each frame for itself.
     radius: int = 4  # Pixels, of the guided filter; 0 = superpixels as they are.
     epsilon: float = 1e-4  # Of the guided filter, for colours in [0, 1].
-
-
-class FrameNodes(NamedTuple):
-    """The superpixels of a frame and the links of those that touch (host)."""
-
-    ids: np.ndarray  # int32 (H, W)
-    center_xy: np.ndarray  # float32 (S, 2)
-    color: np.ndarray  # float32 (S, 3), CIE Lab.
-    edges: np.ndarray  # int64 (E, 2)
-    weights: np.ndarray  # float64 (E,)
 
 
 class MaskState(NamedTuple):
@@ -196,11 +184,11 @@ def scores_along_edges(
     if scores.shape[1:] != image.shape[:2]:
         raise ValueError(f"scores {scores.shape} of an image {image.shape}")
     settings = settings or MaskSettings()
-    nodes = frame_nodes(image, settings)
+    nodes = frame_nodes(image, settings.size, settings.contrast, settings.floor)
     ids, count = nodes.ids.ravel(), len(nodes.color)
     size = np.maximum(np.bincount(ids, minlength=count), 1)
     means = [np.bincount(ids, plane.ravel(), count) / size for plane in scores]
-    shares = _spread(nodes, settings.evidence * np.stack(means, 1))
+    shares = spread_votes(nodes, settings.evidence * np.stack(means, 1))
     return _to_pixels(image, nodes, shares, settings)
 
 
@@ -227,7 +215,7 @@ def mask_step(
     _check(image, points_xy, groups, num_groups)
     is_in = _is_inside(points_xy, image.shape[:2])
     ids, points, groups = point_ids[is_in], points_xy[is_in], groups[is_in]
-    nodes = frame_nodes(image, settings)
+    nodes = frame_nodes(image, settings.size, settings.contrast, settings.floor)
     x, y = np.floor(points).astype(np.int64).T
     at, is_known = nodes.ids[y, x], groups >= 0
     votes = np.zeros((len(nodes.color), num_groups))
@@ -236,22 +224,9 @@ def mask_step(
     np.add.at(votes, (at[is_known], groups[is_known]), weight)
     if state is not None and settings.memory > 0:
         votes += _remembered(state, nodes, ids, points, at, settings)
-    scores = _spread(nodes, votes)
+    scores = spread_votes(nodes, votes)
     state = MaskState(nodes, scores, ids, points)
     return state, _to_pixels(image, nodes, scores, settings)
-
-
-def frame_nodes(image: np.ndarray, settings: MaskSettings) -> FrameNodes:
-    """The superpixels of a frame; links are strong within one colour."""
-    smooth = cv2.GaussianBlur(image, (0, 0), BLUR).astype(np.float32) / 255
-    lab = cv2.cvtColor(smooth, cv2.COLOR_RGB2Lab)
-    found = superpixels(lab, settings.size)
-    ids, color = np.asarray(found.ids), np.asarray(found.color)
-    edges, length = _borders(ids, len(color))
-    gap = color[edges[:, 0]] - color[edges[:, 1]]
-    alike = np.exp(-(gap * gap).sum(1) / (2 * settings.contrast**2))
-    weights = (alike + settings.floor) * length / settings.size
-    return FrameNodes(ids, np.asarray(found.center_xy), color, edges, weights)
 
 
 def _detail(image: np.ndarray, enough: float) -> np.ndarray:
@@ -262,28 +237,6 @@ def _detail(image: np.ndarray, enough: float) -> np.ndarray:
     gray = cv2.GaussianBlur(gray.astype(np.float32), (0, 0), BLUR)
     square = cv2.blur(gray * gray, AROUND) - cv2.blur(gray, AROUND) ** 2
     return np.clip(np.sqrt(np.maximum(square, 0)) / enough, PLAIN, 1)
-
-
-def _borders(ids: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of pieces that touch (E, 2), and along how many sides of pixels (E,)."""
-    pairs = [(ids[:, :-1], ids[:, 1:]), (ids[:-1], ids[1:])]
-    keys = []
-    for one, other in pairs:
-        is_border = one != other
-        one, other = one[is_border].astype(np.int64), other[is_border]
-        keys.append(np.minimum(one, other) * count + np.maximum(one, other))
-    key, length = np.unique(np.concatenate(keys), return_counts=True)
-    return np.stack([key // count, key % count], 1), length
-
-
-def _spread(nodes: FrameNodes, votes: np.ndarray) -> np.ndarray:
-    """Shares of the groups in every superpixel, (S, K); without votes, background."""
-    weight = votes.sum(1)
-    shares = votes / np.maximum(weight, TINY)[:, None]
-    scores = np.maximum(spread_values(nodes.edges, nodes.weights, weight, shares), 0.0)
-    total = scores.sum(1, keepdims=True)
-    background = np.eye(votes.shape[1])[:1]
-    return np.where(total > TINY, scores / np.maximum(total, TINY), background)
 
 
 def _remembered(
