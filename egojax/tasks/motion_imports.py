@@ -21,6 +21,7 @@ from egojax.data.runs import ClipFolder
 from egojax.errors import FrameError, UsageError
 from egojax.methods import window_runs
 from egojax.task import Progress
+from egojax.tasks import clips
 from egojax.tasks.motion_folder import flow_file, flow_folder
 from egojax.types import Clip, SkippedFrame, Source, WindowTracks
 
@@ -181,7 +182,8 @@ def flow_of_examples(
 
 def _examples(config: Any, clip: Clip) -> motion_examples.ExampleSet:
     sets = motion_examples.find_sets(config.data.root)
-    return motion_examples.ExampleSet(sets[clip.name])
+    names = clips.safe_names([*sets])  # As clips are named.
+    return motion_examples.ExampleSet([*sets.values()][names.index(clip.name)])
 
 
 def _flow_sources(config: Any, clip: Clip, gaps: Sequence[int]) -> dict[int, Any]:

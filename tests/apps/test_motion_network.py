@@ -282,6 +282,17 @@ def test_examples_teach_the_same_as_the_data_set_that_they_are_of(trained, tmp_p
         np.testing.assert_array_equal(value, expected[name], err_msg=name)
 
 
+def test_a_set_may_have_any_name(trained, tmp_path):
+    given = tmp_path / "my set: one"
+    shutil.copytree(folder_of(trained, "one") / "examples", given)
+    words = [*OF_EXAMPLES, "--only=flow,tracks"]
+    assert launch(given, tmp_path / "run", *QUIET, *words) == 0
+    (folder,) = (tmp_path / "run" / "clips").iterdir()
+    old, new = (f / "points.npz" for f in (folder_of(trained, "one"), folder))
+    for name, value in arrays.read_npz(old).items():
+        np.testing.assert_array_equal(arrays.read_npz(new)[name], value)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
