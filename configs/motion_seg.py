@@ -26,7 +26,7 @@ Flow and tracks of other tools, a baseline that needs flow alone:
       --config.tracks.method=cotracker --config.tracks.root=FOLDER_OF_PT_FILES
   python launch.py --config=configs/motion_seg.py --config.solver=flow_magnitude
 
-Tracks cut by how alike they move, pair by pair, alone; low_rank: by the loss alone:
+Tracks grouped by how alike they move, pair by pair, in place of the low-rank loss:
 
   python launch.py --config=configs/motion_seg.py --config.group.by=affinity
 
@@ -119,9 +119,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     )
     config.group = dict(
         # What cuts tracks into parts: low_rank (masks that are free on the tracks
-        # descend the low-rank loss; see low_rank) | affinity (of pairs, by a multicut)
-        # | both (a part is what neither cuts).
-        by="both",
+        # descend the low-rank loss; see low_rank) | affinity (of pairs, by a multicut).
+        by="low_rank",
         lengths=(15, 5),  # Frames of windows; the short ones for tracks that end soon.
         piece=80,  # Frames that are grouped at once,
         overlap=40,  # and of them those that the next piece sees, too.

@@ -29,7 +29,7 @@ from egojax.methods.lowrank_masks import (
     mask_problem,
     merging_gain,
 )
-from egojax.methods.motion_groups import Graph, GroupSettings, multicut_parts
+from egojax.methods.motion_groups import Graph
 from egojax.methods.motion_windows import WindowMotion
 
 SURE, JITTER, SPREAD = 2.0, 0.1, 0.5  # Of a start: logits, and their deviations.
@@ -74,28 +74,6 @@ def low_rank_parts(
     settings = settings or LowRankSettings()
     part = find_parts(windows, graph, num_tracks, seed, settings).part
     return in_pieces(part, graph, settings.apart) if settings.apart else part
-
-
-def agreed_parts(
-    windows: Sequence[WindowMotion],
-    graph: Graph,
-    num_tracks: int,
-    seed: int = 0,
-    settings: LowRankSettings | None = None,
-    of_pairs: GroupSettings | None = None,
-) -> np.ndarray:
-    """The part of each track, int64 (N,): what is one for the loss and for the pairs.
-
-    What flow drags along beside a thing is one with it for the loss, whose masks are
-    few; the multicut leaves it apart. What it cuts too much moves alike, and is joined.
-
-    Args:
-      windows, graph, num_tracks, seed, settings: See `low_rank_parts`.
-      of_pairs: See `multicut_parts`.
-    """
-    parts = low_rank_parts(windows, graph, num_tracks, seed, settings)
-    others = multicut_parts(graph, num_tracks, of_pairs)
-    return np.unique(parts * (others.max() + 1) + others, return_inverse=True)[1]
 
 
 def find_parts(

@@ -92,7 +92,8 @@ def group_tracks(
     windows = [w._replace(tracks=np.searchsorted(numbers, w.tracks)) for w in windows]
     graph = track_graph(windows, len(numbers), settings, seed)
     if part_of is None:
-        part = multicut_parts(graph, len(numbers), settings)
+        weights = np.clip(settings.tolerance - graph.gap, -settings.repulsion, None)
+        part = contract(len(numbers), graph.pairs, weights)
     else:
         part = part_of(windows, graph, len(numbers), seed)
     size = np.bincount(part)
@@ -171,15 +172,6 @@ def track_graph(
     gap = np.zeros(len(key))
     np.maximum.at(gap, which, np.concatenate(gaps))
     return Graph(np.stack([key // num_tracks, key % num_tracks], -1), gap)
-
-
-def multicut_parts(
-    graph: Graph, num_tracks: int, settings: GroupSettings | None = None
-) -> np.ndarray:
-    """The part of each track, int (N,), by how alike pairs of them move."""
-    settings = settings or GroupSettings()
-    weights = np.clip(settings.tolerance - graph.gap, -settings.repulsion, None)
-    return contract(num_tracks, graph.pairs, weights)
 
 
 def _neighbour_pairs(middle: np.ndarray, count: int) -> np.ndarray:

@@ -39,7 +39,7 @@ CHOICES = {
         *(*FLOWS, motion_imports.FLOW, motion_imports.TRUE, motion_imports.EXAMPLES),
     ),
     "tracks.method": ("chain", motion_imports.TRACKS, motion_imports.EXAMPLES),
-    "group.by": ("both", "low_rank", "affinity"),
+    "group.by": ("low_rank", "affinity"),
     "low_rank.start": ("spectral", "random"),
     "eval.protocol": MOTION_PROTOCOLS,
     "network.windows": ("tracks", "files"),

@@ -63,13 +63,9 @@ def _group(
 def _part_of(config: Any) -> PartOf | None:
     if config.group.by == "affinity":
         return None
-    fields = motion_config.low_rank_settings(config)
-    if config.group.by == "low_rank":
-        return functools.partial(lowrank_groups.low_rank_parts, settings=fields)
     return functools.partial(
-        lowrank_groups.agreed_parts,
-        settings=fields,
-        of_pairs=motion_config.group_settings(config),
+        lowrank_groups.low_rank_parts,
+        settings=motion_config.low_rank_settings(config),
     )
 
 

@@ -131,7 +131,7 @@ def test_tracks_are_grouped_by_their_affinities_where_it_is_asked(
     assert launch(clip, run, *words) == 0
     out = capsys.readouterr().out
     assert "group, masks, score, show run again" in out
-    assert "group.by is 'affinity', was 'both'" in out
+    assert "group.by is 'affinity', was 'low_rank'" in out
     assert flow.stat().st_mtime_ns == before
     names = arrays.read_json(folder_of(run) / "scores.json")["names"]
     assert names["J"] > 0.85 and names["tracks_ARI"] > 0.9
@@ -204,7 +204,7 @@ def test_a_frame_that_cannot_be_read_is_left_out_and_told(clip, tmp_path, capsys
         ),
         (["--config.group.overlap=80"], "expected less than"),
         (["--config.masks.floor=1e300"], "config.masks.floor=1e+300: above 1e+06"),
-        (["--config.group.by=colour"], "config.group.by=colour: there are both"),
+        (["--config.group.by=colour"], "config.group.by=colour: there are low_rank"),
         (["--config.low_rank.start=warm"], "config.low_rank.start=warm: there are"),
         (["--config.low_rank.masks=1"], "config.low_rank.masks=1: below 2"),
         (["--config.low_rank.rank=2"], "config.low_rank.rank=2: below 3"),
