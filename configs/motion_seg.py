@@ -67,7 +67,7 @@ With --config.solver=flow_magnitude or flow_clusters, baselines that take masks 
 flow alone, there are no stages tracks and group.
 
 Expect: the embedded clip (80 frames, 432 x 240) takes about a minute on two
-CPU cores.
+CPU cores, with :network three to five.
 """
 
 import base
