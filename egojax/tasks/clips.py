@@ -282,9 +282,15 @@ def _listed(config: Any, sequences: Callable[[Any], Sequence[str]]) -> list[str]
     return found
 
 
+def example_sets(root: pathlib.Path | str) -> dict[str, pathlib.Path]:
+    """The sets of examples in a folder, by the names of their clips."""
+    sets = motion_examples.find_sets(root)
+    return dict(zip(safe_names([*sets]), sets.values(), strict=True))
+
+
 def _examples(config: Any) -> Openers:
     root = _root(config)
-    sets = motion_examples.find_sets(root)
+    sets = example_sets(root)
     names = _names(config, ",".join(sets)) if sets or config.data.clips else []
     missing = [name for name in names if name not in sets]
     if missing or not names:

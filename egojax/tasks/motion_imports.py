@@ -181,9 +181,7 @@ def flow_of_examples(
 
 
 def _examples(config: Any, clip: Clip) -> motion_examples.ExampleSet:
-    sets = motion_examples.find_sets(config.data.root)
-    names = clips.safe_names([*sets])  # As clips are named.
-    return motion_examples.ExampleSet([*sets.values()][names.index(clip.name)])
+    return motion_examples.ExampleSet(clips.example_sets(config.data.root)[clip.name])
 
 
 def _flow_sources(config: Any, clip: Clip, gaps: Sequence[int]) -> dict[int, Any]:
